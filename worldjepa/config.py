@@ -1,0 +1,254 @@
+"""Every knob as a dataclass. No torch here: a mistyped setting fails before torch is imported.
+
+``None`` means "left unset": it is filled from ``conf/profile/<cpu|gpu>.yaml`` for the device at hand
+(``compose.py`` says what it chose in one line). Fields marked ``runtime`` may differ between two
+starts of one run: they never change the weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Optional, Tuple  # noqa: UP035  (OmegaConf reads these at run time)
+
+
+def runtime(default: Any) -> Any:
+    """Declare a field that may change when a run is continued."""
+    return field(default=default, metadata={"runtime": True})
+
+
+# --- masking strategies: one dataclass each; worldjepa/model/masking.py draws them ---------------
+
+
+@dataclass
+class MultiBlock:
+    """Blocks of space over the full time (V-JEPA, arXiv:2404.08471, section 3.1); context = the rest.
+
+    ``spatial_scale`` is the share of a frame one block covers, ``aspect`` the range of height/width,
+    ``temporal_scale`` the share of the latent steps a block covers.
+    """
+
+    num_blocks: int = 8
+    spatial_scale: Tuple[float, float] = (0.15, 0.15)
+    aspect: Tuple[float, float] = (0.75, 1.5)
+    temporal_scale: Tuple[float, float] = (1.0, 1.0)
+
+
+@dataclass
+class CausalMultiBlock(MultiBlock):
+    """MultiBlock whose context comes only from the first ``context_share`` of the latent steps."""
+
+    context_share: float = 0.5
+
+
+@dataclass
+class RandomTube:
+    """Hide the same random ``ratio`` of places in every latent step (VideoMAE's tube masking)."""
+
+    ratio: float = 0.75
+
+
+@dataclass
+class RandomTokens:
+    """Hide a random ``ratio`` of all tokens, wherever they stand (MAE)."""
+
+    ratio: float = 0.75
+
+
+@dataclass
+class Block:
+    """I-JEPA's image masks (arXiv:2301.08243, section 3): target blocks, one context block less them."""
+
+    num_targets: int = 4
+    target_scale: Tuple[float, float] = (0.15, 0.2)
+    target_aspect: Tuple[float, float] = (0.75, 1.5)
+    context_scale: Tuple[float, float] = (0.85, 1.0)
+
+
+@dataclass
+class Future:
+    """Context is the first ``context_share`` of the latent steps (at least one), target the others."""
+
+    context_share: float = 0.5
+
+
+@dataclass
+class RandomFrames:
+    """Hide a random ``ratio`` of the latent steps, whole."""
+
+    ratio: float = 0.5
+
+
+STRATEGIES: dict[str, type] = {
+    "multi_block": MultiBlock,
+    "causal_multi_block": CausalMultiBlock,
+    "random_tube": RandomTube,
+    "random_tokens": RandomTokens,
+    "block": Block,
+    "future": Future,
+    "random_frames": RandomFrames,
+}
+
+
+# --- data ----------------------------------------------------------------------------------------
+
+
+@dataclass
+class SourceConfig:
+    """One corpus of a mixture; ``weight`` is its share of the draws, relative to the others."""
+
+    root: str = "???"
+    weight: float = 1.0
+    layout: str = "auto"
+
+
+@dataclass
+class DataConfig:
+    """Where clips come from and how one is cut out of a video.
+
+    ``layout``: auto, csv, folders (a class a folder), flat (no labels), ssv2, images. ``val_root``
+    holds the held-out files (left out: a ``val`` folder beside ``train``, else every tenth file).
+    ``fps`` samples by timestamp, ``frame_skip`` takes every so-many-th frame; one of them.
+    ``short_clips``: repeat_last, or loop. ``num_workers`` None: by the number of cores.
+    """
+
+    root: Optional[str] = None
+    val_root: Optional[str] = None
+    layout: str = "auto"
+    sources: List[SourceConfig] = field(default_factory=list)
+    reader: str = "pyav"
+    num_frames: Optional[int] = None
+    size: Optional[int] = None
+    fps: Optional[float] = None
+    frame_skip: Optional[int] = None
+    short_clips: str = "repeat_last"
+    crop_scale: Tuple[float, float] = (0.3, 1.0)
+    crop_aspect: Tuple[float, float] = (0.75, 1.35)
+    flip: float = 0.5
+    max_bad_share: float = 0.2
+    num_workers: Optional[int] = runtime(None)
+
+
+# --- model ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class EncoderConfig:
+    """The tubelet ViT. ``attention``: full, step, causal or factorised (see design of the clock).
+
+    ``positions``: rope or sincos. ``rope``: paired (ours, relative) or vjepa2 (published weights').
+    ``frames_per_step`` None means ``tubelet_size``; 1 repeats a frame to fill its tubelet.
+    ``window``: how many latent steps back causal attention sees (None: all).
+    """
+
+    dim: int = 128
+    depth: int = 4
+    num_heads: int = 4
+    mlp_ratio: float = 4.0
+    patch_size: int = 16
+    tubelet_size: int = 2
+    frames_per_step: Optional[int] = None
+    positions: str = "rope"
+    rope: str = "paired"
+    attention: str = "full"
+    window: Optional[int] = None
+
+
+@dataclass
+class MaskedPredictorConfig:
+    """The narrow ViT that predicts target latents from context latents and mask tokens."""
+
+    dim: int = 96
+    depth: int = 4
+    num_heads: int = 4
+    mlp_ratio: float = 4.0
+
+
+@dataclass
+class ModelConfig:
+    """``size`` names the preset (``model=nano`` ... ``gigantic``). ``latent_norm``: layer or none."""
+
+    size: Optional[str] = None
+    latent_norm: str = "layer"
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    masked_predictor: MaskedPredictorConfig = field(default_factory=MaskedPredictorConfig)
+
+
+# --- objective, optimisation, the run ------------------------------------------------------------
+
+
+@dataclass
+class ObjectiveConfig:
+    """The training criterion. ``weights`` names the loss terms in use and how much each counts.
+
+    Terms: prediction (always), variance, covariance, consistency (needs two clips a video), sigreg.
+    ``loss`` on the target latents: l1, l2, smooth_l1, cosine.
+    """
+
+    loss: str = "l1"
+    weights: Dict[str, float] = field(default_factory=lambda: {"prediction": 1.0})
+    sigreg_projections: int = 1024
+    sigreg_knots: int = 17
+
+
+@dataclass
+class OptimConfig:
+    """AdamW, its schedules, and the target encoder's momentum.
+
+    ``lr`` rises over ``warmup`` (a share of the steps) and then follows ``schedule``: wsd (constant,
+    then down over the last ``cooldown`` share), cosine or constant, to ``final_lr``. Weight decay (on
+    matrices only) and EMA momentum go from the first to the second value over the run.
+    """
+
+    lr: Optional[float] = None
+    start_lr: float = 0.0
+    final_lr: float = 1e-6
+    schedule: str = "wsd"
+    warmup: float = 0.05
+    cooldown: float = 0.2
+    weight_decay: Tuple[float, float] = (0.04, 0.04)
+    betas: Tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    grad_clip: Optional[float] = 10.0
+    ema: Optional[Tuple[float, float]] = None
+
+
+@dataclass
+class LoopConfig:
+    """Length and shape of the run. ``batch_size`` is the global batch over all ranks and micro-batches."""
+
+    steps: Optional[int] = None
+    batch_size: Optional[int] = None
+    precision: Optional[str] = None
+    accumulate: int = 1
+    compile: bool = False
+    activation_checkpointing: bool = False
+    max_skipped: int = 10
+    checkpoint_every: int = runtime(500)
+    keep_last: int = runtime(2)
+    keep_every: Optional[int] = runtime(None)
+    log_every: int = runtime(20)
+    health_every: int = runtime(100)
+    picture_every: int = runtime(1000)
+
+
+@dataclass
+class RunConfig:
+    """``dir`` defaults to ``runs/<experiment>``."""
+
+    dir: Optional[str] = runtime(None)
+
+
+@dataclass
+class TrainConfig:
+    """Everything that ``python -m worldjepa.train`` understands."""
+
+    experiment: Optional[str] = None
+    seed: int = 0
+    device: str = runtime("auto")
+    run: RunConfig = field(default_factory=RunConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    masking: Dict[str, Any] = field(default_factory=dict)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    train: LoopConfig = field(default_factory=LoopConfig)

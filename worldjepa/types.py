@@ -1,0 +1,93 @@
+"""The values that travel between rooms, and the axis legend used in every signature.
+
+``b`` batch, ``f`` frame, ``t`` latent step, ``h w`` token grid, ``p`` = h*w tokens a latent step,
+``n`` = t*p tokens, ``k`` kept, ``m`` masked (to be predicted), ``d`` width, ``c y x`` channel, rows,
+columns, ``a`` action block width, ``s`` sampled candidate, ``l`` plan step.
+Batch first, time second, features last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+
+class Grid(NamedTuple):
+    """The token grid of a clip: ``t`` latent steps of ``h`` x ``w`` tokens.
+
+    Token id ``i`` stands at ``(i // (h*w), i // w % h, i % w)``.
+    """
+
+    t: int
+    h: int
+    w: int
+
+    @property
+    def p(self) -> int:
+        """Tokens in one latent step."""
+        return self.h * self.w
+
+    @property
+    def n(self) -> int:
+        """Tokens in the whole clip."""
+        return self.t * self.h * self.w
+
+
+@dataclass(frozen=True)
+class Masks:
+    """What the context encoder sees and what is to be predicted, as token ids.
+
+    Both are sorted along the second axis and share no id within a row. ``k`` and ``m`` are equal for
+    all rows of the global batch.
+    """
+
+    context: Int[Tensor, "b k"]
+    target: Int[Tensor, "b m"]
+
+    def rows(self, start: int, stop: int) -> Masks:
+        """Return the masks of rows ``start`` to ``stop`` (a rank's or a micro-batch's share)."""
+        return Masks(self.context[start:stop], self.target[start:stop])
+
+    def to(self, device) -> Masks:
+        """Return the masks on ``device``."""
+        return Masks(self.context.to(device), self.target.to(device))
+
+
+@dataclass(frozen=True)
+class BadFile:
+    """A file that could not be used, and why, as it is written to ``bad_files.jsonl``."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's clips of one rank.
+
+    ``frames`` are RGB in display orientation at the training size. ``second`` is another clip of the
+    same videos, there only when the objective compares two views. ``labels`` are -1 where unknown.
+    ``paths`` names the file of each row; ``bad`` lists files met and replaced while drawing it.
+    """
+
+    frames: UInt8[Tensor, "b f c y x"]
+    actions: Float[Tensor, "b t a"] | None = None
+    second: UInt8[Tensor, "b f c y x"] | None = None
+    labels: Int[Tensor, " b"] | None = None
+    paths: tuple[str, ...] = ()
+    bad: tuple[BadFile, ...] = field(default=())
+
+    def rows(self, start: int, stop: int) -> Batch:
+        """Return rows ``start`` to ``stop`` as a batch of their own (gradient accumulation)."""
+        cut = lambda value: None if value is None else value[start:stop]  # noqa: E731
+        return Batch(
+            self.frames[start:stop],
+            cut(self.actions),
+            cut(self.second),
+            cut(self.labels),
+            self.paths[start:stop],
+            self.bad,
+        )
