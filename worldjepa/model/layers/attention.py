@@ -1,0 +1,146 @@
+"""Multi-head attention with latent-step visibility, a window and a key-value cache.
+
+What a token may see is decided by latent steps alone: step i sees steps i-window+1 .. i (``window=None``:
+all earlier ones), in every layer. Because the rule never looks at where the input was cut, the keys and
+values of past steps can be kept and reused exactly.
+
+A cache is a tuple of ``KeyValues`` segments, oldest first. A segment may have fewer rows than the queries:
+one of ``b`` rows serves ``b * s`` rows of queries (s candidates that share one past), and is not copied.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from worldjepa.model.layers.rope import Rotary, rotate
+
+PADDING = -1  # step id of a token that nobody sees
+
+
+class KeyValues(NamedTuple):
+    """Rotated keys, values ``[b heads n dh]`` and the latent step of each token (``[n]`` or ``[b n]``)."""
+
+    keys: Tensor
+    values: Tensor
+    steps: Tensor | None
+
+
+class Attention(nn.Module):
+    """Self-attention of the tokens given, and of these to the tokens in a cache."""
+
+    def __init__(self, dim: int, num_heads: int, *, qkv_bias: bool = True):
+        super().__init__()
+        if dim % num_heads or dim // num_heads % 2:
+            raise ValueError(f"dim={dim} must split into num_heads={num_heads} heads of even width")
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(
+        self,
+        x: Float[Tensor, "b n d"],
+        *,
+        rotary: Rotary | None = None,
+        steps: Int[Tensor, "*b n"] | None = None,
+        window: int | None = None,
+        places: Int[Tensor, "*b n"] | None = None,
+        past: tuple[KeyValues, ...] = (),
+    ) -> tuple[Float[Tensor, "b n d"], KeyValues]:
+        """Attend; return the output and the keys and values of ``x`` to append to a cache.
+
+        Args:
+            x: tokens.
+            rotary: rotation of each token; cached keys are rotated already, so positions are absolute.
+            steps: latent step of each token; None lets every token see every other one.
+            window: how many latent steps are seen, the token's own included.
+            places: where given, tokens see only tokens of the same place (attention along time).
+            past: cached segments, oldest first.
+        """
+        q, k, v = self._heads(x)
+        if rotary is not None:
+            rotary = rotary.to(q.dtype)
+            q, k = rotate(q, rotary), rotate(k, rotary)
+        present = KeyValues(k, v, steps)
+        if past:
+            mixed = _attend_segments(q, (*past, present), steps, window)
+        else:
+            mask = None if steps is None else visible(steps, steps, window)
+            if places is not None:
+                same = (places.unsqueeze(-1) == places.unsqueeze(-2)).unsqueeze(-3)
+                mask = same if mask is None else mask & same
+            mixed = attend(q, k, v, mask)
+        return self.proj(mixed.transpose(1, 2).flatten(2)), present
+
+    def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        return q, k, v
+
+
+def visible(
+    query_steps: Int[Tensor, "*b n"], key_steps: Int[Tensor, "*b m"], window: int | None
+) -> Bool[Tensor, "*b 1 n m"]:
+    """Return which keys each query sees: no later step, none older than the window, no padding."""
+    gap = query_steps.unsqueeze(-1) - key_steps.unsqueeze(-2)
+    seen = (gap >= 0) & (key_steps != PADDING).unsqueeze(-2)
+    if window is not None:
+        seen &= gap < window
+    return seen.unsqueeze(-3)
+
+
+def attend(
+    q: Float[Tensor, "b heads n dh"],
+    k: Float[Tensor, "b heads m dh"],
+    v: Float[Tensor, "b heads m dh"],
+    mask: Tensor | None = None,
+) -> Float[Tensor, "b heads n dh"]:
+    """Softmax attention by the faster of two equal ways for the device and precision at hand."""
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and bf16_products():
+        scores = q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)
+        return _softmax(scores, mask) @ v
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+
+def _attend_segments(
+    q: Tensor, segments: tuple[KeyValues, ...], steps: Tensor | None, window: int | None
+) -> Tensor:
+    """Attend to several segments, those with fewer rows shared by neighbouring rows of the queries."""
+    b, heads, n, _ = q.shape
+    q = q * q.shape[-1] ** -0.5
+    scores = []
+    for keys, _, key_steps in segments:
+        rows = keys.shape[0]
+        shared = q.unflatten(0, (rows, -1)).transpose(1, 2).flatten(2, 3)  # [rows heads s*n dh]
+        score = shared @ keys.transpose(-1, -2)
+        score = score.unflatten(2, (-1, n)).transpose(1, 2).flatten(0, 1)  # [b heads n m]
+        if steps is not None:
+            assert key_steps is not None
+            if key_steps.ndim == 2 and rows < b:
+                key_steps = key_steps.repeat_interleave(b // rows, dim=0)
+            score = score.masked_fill(~visible(steps, key_steps, window), torch.finfo(score.dtype).min)
+        scores.append(score)
+    weights = _softmax(torch.cat(scores, dim=-1), None)
+    out = 0
+    for part, (_, values, _) in zip(weights.split([s.shape[-1] for s in scores], dim=-1), segments, strict=True):
+        rows = values.shape[0]
+        shared = part.unflatten(0, (rows, -1)).transpose(1, 2).flatten(2, 3) @ values
+        out = out + shared.unflatten(2, (-1, n)).transpose(1, 2).flatten(0, 1)
+    return out
+
+
+def _softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
+    if mask is not None:  # finite, so that a row that sees nothing stays free of NaN
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    return scores.softmax(dim=-1)
+
+
+@functools.cache
+def bf16_products() -> bool:
+    """Return whether this CPU multiplies bf16 matrices natively (AVX-512 BF16 or AMX)."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
