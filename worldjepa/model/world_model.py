@@ -52,13 +52,13 @@ class WorldModel(nn.Module):
         """The device of the parameters."""
         return next(self.parameters()).device
 
-    def encode(self, frames: Shaped[Tensor, "b f c y x"]) -> Float[Tensor, "b t p d"]:
+    def encode(self, frames: Shaped[Tensor, "..."]) -> Float[Tensor, "b t p d"]:
         """Encode clips into the latent space that predictions live in.
 
         Frames of another size are resized (short side to ``image_size``, antialiased) and cropped at the centre.
 
         Args:
-            frames: uint8 in 0..255, or float in [0, 1]; ``f`` = latent steps x ``encoder.frames_per_step``,
+            frames: ``[b f c y x]``, uint8 in 0..255, or float in [0, 1]; ``f`` = latent steps x ``encoder.frames_per_step``,
                 oldest first; on any device (they are moved to the model's).
 
         Raises:
@@ -68,7 +68,7 @@ class WorldModel(nn.Module):
         encoder = self.encoder if self.target_encoder is None else self.target_encoder
         return normalise_latents(encoder(x), self.latent_norm)
 
-    def prepare(self, frames: Shaped[Tensor, "b f c y x"]) -> Float[Tensor, "b f c y x"]:
+    def prepare(self, frames: Shaped[Tensor, "..."]) -> Float[Tensor, "b f 3 side side"]:
         """Resize, crop and normalise frames as in training (see ``encode`` for what may be passed)."""
         x = as_unit_range(frames).to(self.device, next(self.parameters()).dtype)
         size = self.image_size
@@ -95,7 +95,7 @@ def normalise_pixels(frames: Float[Tensor, "b f c y x"]) -> Float[Tensor, "b f c
     return (frames - mean) / std
 
 
-def as_unit_range(frames: Shaped[Tensor, "..."]) -> Float[Tensor, "..."]:
+def as_unit_range(frames: Shaped[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
     """Return frames as float in [0, 1], or say what is wrong with them."""
     if not isinstance(frames, Tensor):
         raise ValueError(f"frames must be a torch tensor [b f c y x], got {type(frames).__name__}")

@@ -32,12 +32,12 @@ TERMS = ("prediction", "variance", "covariance", "sigreg", "consistency")
 
 @dataclass(frozen=True)
 class Seen:
-    """What one step computed on the way, detached, for the gauges of health (first mask setting)."""
+    """What a step computed on the way, detached, for the gauges of health; one prediction a mask setting."""
 
+    raw: Float[Tensor, "b n d"]
     targets: Float[Tensor, "b n d"]
-    raw_targets: Float[Tensor, "b n d"]
-    predicted: Float[Tensor, "b m d"]
-    masks: Masks
+    predictions: tuple[Tensor, ...]
+    masks: tuple[Masks, ...]
     grid: Grid
 
 
@@ -120,7 +120,7 @@ class MaskedPrediction(nn.Module):
         terms = {"prediction": torch.stack(losses).mean(dim=0)}
         if len(self.weights) > 1:
             terms |= self._regularise(contexts[0].mean(dim=1), second, masks[0], seed)
-        return terms, Seen(targets, raw, predictions[0].detach(), masks[0], grid)
+        return terms, Seen(raw, targets, tuple(p.detach() for p in predictions), masks, grid)
 
     @torch.no_grad()
     def target_latents(self, frames: Float[Tensor, "b f c y x"]) -> Float[Tensor, "b n d"]:

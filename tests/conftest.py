@@ -1,0 +1,30 @@
+"""What every test gets: annotations checked as written, one thread, the real clips where they are."""
+
+import os
+from pathlib import Path
+
+import hypothesis
+import pytest
+import torch
+from jaxtyping import install_import_hook
+
+# before any module of worldjepa is imported; whole numbers pass where a float is declared, as in Python
+install_import_hook("worldjepa", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Keep figures the same on any number of cores, and leave cores to whoever shares the machine."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def real_clips() -> Path:
+    """Return the folder of real video files named by ``WORLDJEPA_TEST_CLIPS``."""
+    folder = os.environ.get("WORLDJEPA_TEST_CLIPS")
+    if not folder:
+        pytest.skip("needs WORLDJEPA_TEST_CLIPS")
+    return Path(folder)

@@ -1,0 +1,53 @@
+"""Probes: right on data whose answer is known, at chance on noise."""
+
+import pytest
+import torch
+
+from worldjepa.evaluation.probes import Features, pool_latents, pool_pixels, probe, wilson
+
+
+def blobs(n, spread, seed=0, classes=4):
+    draw = torch.Generator().manual_seed(seed)
+    centres = torch.randn(classes, 12, generator=torch.Generator().manual_seed(99))
+    labels = torch.arange(n) % classes
+    return Features(centres[labels] + spread * torch.randn(n, 12, generator=draw), labels)
+
+
+def test_separable_classes_are_found():
+    score = probe(blobs(200, 0.1), blobs(80, 0.1, seed=1))
+    assert score.linear == 1.0 and score.knn == 1.0
+    assert score.linear_low > 0.95
+
+
+def test_noise_is_at_chance():
+    draw = torch.Generator().manual_seed(5)
+    train = Features(torch.randn(400, 12, generator=draw), torch.arange(400) % 4)
+    held_out = Features(torch.randn(400, 12, generator=draw), torch.arange(400) % 4)
+    score = probe(train, held_out)
+    assert abs(score.linear - 0.25) < 0.08 and abs(score.knn - 0.25) < 0.08
+
+
+def test_linear_probe_ignores_what_is_not_linear():
+    draw = torch.Generator().manual_seed(3)
+    values = torch.randn(600, 2, generator=draw)
+    labels = (values[:, 0] * values[:, 1] > 0).long()  # exclusive or
+    score = probe(Features(values[:400], labels[:400]), Features(values[400:], labels[400:]))
+    assert score.linear < 0.65 and score.knn > 0.85
+
+
+def test_wilson_against_published_values():
+    low, high = wilson(8, 10)  # Newcombe 1998, table I style: 0.4902 to 0.9433
+    assert abs(low - 0.4902) < 1e-3 and abs(high - 0.9433) < 1e-3
+    assert wilson(0, 0) == (0.0, 1.0)
+
+
+def test_pooling():
+    latents = torch.arange(16.0).reshape(1, 2, 4, 2)
+    assert pool_latents(latents).tolist() == [[3.0, 4.0, 11.0, 12.0]]
+    frames = torch.full((1, 2, 3, 32, 32), 255, dtype=torch.uint8)
+    assert pool_pixels(frames).shape == (1, 2 * 3 * 256) and float(pool_pixels(frames).min()) == 1.0
+
+
+def test_one_class_is_refused():
+    with pytest.raises(ValueError, match="2 classes or more"):
+        probe(Features(torch.zeros(3, 2), torch.zeros(3, dtype=torch.long)), blobs(4, 0.1))

@@ -1,0 +1,218 @@
+"""From a command line to checked settings, before torch is imported; then what was left unset, by device.
+
+``compose`` reads the words (``overrides.py``), lets Hydra join the files of ``conf/`` and checks the
+result by name, type (``schema.py``) and range (``validate.py``). ``fill`` gives the settings that nobody
+chose the values of ``conf/profile/<kind>.yaml``.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose as hydra_compose
+from hydra import initialize_config_module
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+
+from worldjepa.config import TrainConfig
+from worldjepa.hardware import batch_size_for, cpu_has_bf16
+from worldjepa.overrides import REMOVE, Command, read_flags, read_words
+from worldjepa.schema import ConfigError, field_types, from_dict, is_settings, unknown_setting
+from worldjepa.validate import validate
+
+SCHEMAS: dict[str, type] = {"train": TrainConfig}
+ALTERNATIVES = {"data.fps": "data.frame_skip", "data.frame_skip": "data.fps"}
+
+
+def compose(argv: Sequence[str], entry: str = "train") -> TrainConfig:
+    """Return the settings that the words of a command line ask for; ``None`` is left for ``fill``.
+
+    ``argv`` is without the program's name, such as ``["+experiment=kinetics", "model=tiny"]``. Hydra's
+    global state is left as it was. Raises ``ConfigError``, one line that names the setting.
+    """
+    return _read(argv, entry)[0]
+
+
+def fill(
+    config: TrainConfig, argv: Sequence[str], kind: str, entry: str = "train"
+) -> tuple[TrainConfig, str]:
+    """Return ``compose(argv)`` with what is unset chosen for a ``kind`` of device, and a line that says so.
+
+    ``kind`` is ``cpu`` or ``gpu``. A group of files (``model``, ``masking``) that neither the command nor
+    the experiment chose is taken from the profile, then every setting that is still ``None``. The command
+    line and the experiment win over the profile. The line is empty if nothing was unset.
+    """
+    profile = yaml.safe_load((_conf() / "profile" / f"{kind}.yaml").read_text())
+    groups = {key: value for key, value in profile.items() if isinstance(value, str)}
+    command, chosen = _read(argv, entry)[1:]
+    unset = [name for name in groups if not chosen.get(name) and not (name == "masking" and config.masking)]
+    filled = copy.deepcopy(config)
+    if unset:
+        command.choices.update({name: groups[name] for name in unset})
+        filled = _settings(command, entry)[0]
+    said = [f"{name}={groups[name]}" for name in unset]
+    said += _fill_leaves(filled, {key: value for key, value in profile.items() if key not in groups})
+    said += _fill_by_machine(filled, kind)
+    validate(filled)
+    line = f"{kind}: {' '.join(said)} (chosen for this device; set any of them to choose otherwise)"
+    return filled, line if said else ""
+
+
+def experiments(config_dir: str | None = None) -> list[str]:
+    """Return the names that ``+experiment=`` takes."""
+    return list_groups(config_dir)["experiment"]
+
+
+def list_groups(config_dir: str | None = None) -> dict[str, list[str]]:
+    """Return the names of the files in each group of ``conf``, with those of the user's own folder."""
+    groups: dict[str, list[str]] = {}
+    for folder in sorted(_conf().iterdir(), key=lambda entry: entry.name):
+        if folder.is_dir() and folder.name not in ("profile", "__pycache__"):
+            groups[folder.name] = [file.name[:-5] for file in folder.iterdir() if file.name.endswith(".yaml")]
+    own = Path(config_dir).expanduser() if config_dir else None
+    if own and not own.is_dir():
+        raise ConfigError(f"--config-dir={config_dir}: there is no such folder")
+    for group, names in groups.items():
+        mine = [file.stem for file in (own / group).glob("*.yaml")] if own else []
+        for name in set(mine) & set(names):
+            raise ConfigError(f"{own}/{group}/{name}.yaml bears the name of a file of worldjepa's; rename it")
+        groups[group] = sorted(names + mine)
+    return groups
+
+
+def _conf() -> Any:
+    return resources.files("worldjepa.conf")
+
+
+def _read(argv: Sequence[str], entry: str) -> tuple[TrainConfig, Command, dict[str, str]]:
+    """Return the settings of ``argv``, the command read, and the file chosen in each group."""
+    command, words = read_flags(argv)
+    groups = list_groups(command.config_dir)
+    read_words(command, words, SCHEMAS[entry], groups)
+    if "experiment" not in command.choices:
+        raise ConfigError(
+            f"no experiment is chosen; add one, such as +experiment=kinetics (there are: "
+            f"{', '.join(groups['experiment'])}), or see --help"
+        )
+    config, chosen = _settings(command, entry)
+    return config, command, chosen
+
+
+def _settings(command: Command, entry: str) -> tuple[TrainConfig, dict[str, str]]:
+    """Compose the files chosen, put the single settings on top, and check the result."""
+    schema = SCHEMAS[entry]
+    try:
+        composed, chosen = _compose_files(command, entry)
+        for key, value in command.settings:
+            _assign(composed, key, value)
+        values = OmegaConf.to_container(composed, resolve=True)
+    except ConfigKeyError as error:
+        raise unknown_setting(schema, error.full_key or str(error.key)) from error
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+        raise ConfigError(_one_line(error)) from error
+    assert isinstance(values, dict)
+    config = from_dict({str(key): value for key, value in values.items()}, schema)
+    config.experiment = command.choices["experiment"]
+    config.run.dir = _home(config.run.dir) or f"runs/{config.experiment}"
+    config.data.root, config.data.val_root = _home(config.data.root), _home(config.data.val_root)
+    for source in config.data.sources:
+        source.root = _home(source.root) or ""
+    validate(config)
+    return config, chosen
+
+
+def _compose_files(command: Command, entry: str) -> tuple[DictConfig, dict[str, str]]:
+    ConfigStore.instance().store(name=f"worldjepa_{entry}", node=SCHEMAS[entry])
+    overrides = [f"{group}={name}" for group, name in command.choices.items()]
+    if command.config_dir:
+        folder = Path(command.config_dir).expanduser().resolve()
+        overrides.append(f"hydra.searchpath=['file://{folder}']")
+    with _own_hydra():
+        composed = hydra_compose(entry, overrides=overrides, return_hydra_config=True)
+    choices = composed.hydra.runtime.choices
+    chosen = {str(group): str(name) for group, name in choices.items() if name is not None}
+    OmegaConf.set_readonly(composed, False)
+    OmegaConf.set_struct(composed, False)
+    del composed["hydra"]
+    return composed, chosen
+
+
+@contextmanager
+def _own_hydra() -> Iterator[None]:
+    """Run Hydra on our files beside a Hydra application that may be running in this process."""
+    state = GlobalHydra.instance()
+    before = state.hydra
+    state.clear()
+    try:
+        with initialize_config_module("worldjepa.conf", version_base="1.3"):
+            yield
+    finally:
+        state.hydra = before
+
+
+def _assign(composed: DictConfig, key: str, value: Any) -> None:
+    if value is not REMOVE:
+        OmegaConf.update(composed, key, value, merge=True, force_add=True)
+        return
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(composed, parent)
+    if name not in node:
+        raise ConfigError(f"~{key}: {parent} has no {name}; it has {', '.join(map(str, node)) or 'nothing'}")
+    del node[name]
+
+
+def _fill_leaves(config: Any, values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Set what is ``None`` in ``config`` from ``values``, in place; return it as ``name=value``."""
+    before = {name for name in field_types(type(config)) if getattr(config, name) is not None}
+    said = []
+    for name, value in values.items():
+        if is_settings(field_types(type(config))[name]):
+            said += _fill_leaves(getattr(config, name), value, f"{prefix}{name}.")
+            continue
+        other = ALTERNATIVES.get(f"{prefix}{name}", "").rpartition(".")[2]
+        if name in before or other in before:
+            continue
+        said.append(f"{prefix}{name}={_shown(value)}")
+        setattr(config, name, tuple(value) if isinstance(value, list) else value)
+    return said
+
+
+def _fill_by_machine(config: TrainConfig, kind: str) -> list[str]:
+    """Set precision and batch size, where unset, by what this machine can do."""
+    said = []
+    if config.train.precision is None:
+        config.train.precision = "bf16" if kind == "gpu" or cpu_has_bf16() else "fp32"
+        said.append(f"train.precision={config.train.precision}")
+    if config.train.batch_size is None:
+        import torch  # only here: settings are checked before torch is loaded
+
+        memory = torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0
+        config.train.batch_size = batch_size_for(config, memory, int(os.environ.get("WORLD_SIZE", "1")))
+        said.append(f"train.batch_size={config.train.batch_size}")
+    return said
+
+
+def _shown(value: Any) -> str:
+    return str(value).replace(" ", "")
+
+
+def _home(path: str | None) -> str | None:
+    """Return ``path`` with ``~`` spelled out (the shell leaves it alone after ``=``); empty becomes None."""
+    return os.path.expanduser(path) if path else None
+
+
+def _one_line(error: Exception) -> str:
+    """Return the first line of a message of Hydra's, with the setting it is about."""
+    text = " ".join(str(error).split("\n")[0].split())
+    key = getattr(error, "full_key", None)
+    return f"{key}: {text}" if key and not text.startswith(str(key)) else text

@@ -1,0 +1,156 @@
+"""Worker processes that outlive signals meant for the main process, but never the main process itself."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset
+
+log = logging.getLogger(__name__)
+
+MAX_RESTARTS = 3  # in a row, without a batch between them
+
+
+class WorkersDiedError(RuntimeError):
+    """The system keeps killing the worker processes."""
+
+
+class StepLoader(Iterator[Any]):
+    """Yields ``collate([dataset[i] for i in rows(step)])`` for the steps ``first`` to ``last - 1``.
+
+    One DataLoader serves the whole run, so that workers start once. If the system kills a worker, all
+    are started anew from the present step; what comes out is the same. torch's own limits: a death
+    is noticed after 5 s at most.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        rows: Callable[[int], list[int]],
+        first: int,
+        last: int,
+        *,
+        collate: Callable[[list], Any],
+        num_workers: int = 0,
+        pin_memory: bool = False,
+    ):
+        if num_workers < 0:
+            raise ValueError(f"data.num_workers={num_workers}: expected 0 (no worker processes) or more")
+        self._dataset, self._rows, self._collate = dataset, rows, collate
+        self._num_workers, self._pin_memory = num_workers, pin_memory
+        self._step, self._last = first, last
+        self._batches: Iterator[Any] | None = None
+        self._workers: list[multiprocessing.process.BaseProcess] = []
+
+    def __next__(self) -> Any:
+        if self._step >= self._last:
+            self.close()
+            raise StopIteration
+        for restart in range(MAX_RESTARTS + 1):
+            try:
+                batch = next(self._started())
+                break
+            except RuntimeError as error:
+                dead = [w for w in self._workers if w.exitcode not in (None, 0)]
+                self.close()
+                if not dead:
+                    raise
+                how = ", ".join(f"{w.pid} ({_death(w.exitcode)})" for w in dead)
+                if restart == MAX_RESTARTS:
+                    raise WorkersDiedError(
+                        f"data workers died {restart + 1} times in a row at step {self._step}: {how}; if memory or "
+                        "/dev/shm ran out, set data.num_workers lower"
+                    ) from error
+                log.warning("data worker %s died; starting the workers anew at step %d", how, self._step)
+        self._step += 1
+        return batch
+
+    def close(self) -> None:
+        """End the workers at once. They hold nothing that would have to be saved."""
+        for worker in self._workers:
+            worker.kill()
+        for worker in self._workers:
+            worker.join()
+        self._batches = None  # torch's iterator joins its (ended) workers when it goes
+        self._workers = []
+        atexit.unregister(self.close)
+
+    def _started(self) -> Iterator[Any]:
+        if self._batches is None:
+            loader = DataLoader(
+                self._dataset,
+                batch_sampler=_Rows(self._rows, self._step, self._last),
+                num_workers=self._num_workers,
+                collate_fn=self._collate,
+                pin_memory=self._pin_memory,
+                worker_init_fn=_init_worker,
+            )
+            before = set(multiprocessing.active_children())
+            with _quiet_birth():
+                self._batches = iter(loader)
+            self._workers = [w for w in multiprocessing.active_children() if w not in before]
+            # Registered after torch's own handlers, hence run before them: they would wait for each worker.
+            atexit.register(self.close)
+        return self._batches
+
+
+class _Rows:
+    """A batch sampler over steps."""
+
+    def __init__(self, rows: Callable[[int], list[int]], first: int, last: int):
+        self._rows, self._first, self._last = rows, first, last
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (self._rows(step) for step in range(self._first, self._last))
+
+    def __len__(self) -> int:
+        return max(0, self._last - self._first)
+
+
+@contextmanager
+def _quiet_birth() -> Iterator[None]:
+    """Start processes with SIGINT and SIGTERM blocked, and keep torch's SIGCHLD handler from staying.
+
+    The block closes the gap until a worker ignores them. The handler would raise in the middle of a
+    training step when a worker dies; without it, the death shows at the next batch.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    on_child = signal.getsignal(signal.SIGCHLD)
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        if in_main_thread and on_child is not None:
+            signal.signal(signal.SIGCHLD, on_child)
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+
+def _init_worker(worker_id: int) -> None:
+    """Leave SIGINT and SIGTERM to the main process, and end when it ends, however it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+    parent = multiprocessing.parent_process()
+    assert parent is not None and parent.pid is not None
+    threading.Thread(target=_end_with, args=(parent.pid,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def _death(exitcode: int | None) -> str:
+    if exitcode is not None and exitcode < 0:
+        return signal.Signals(-exitcode).name
+    return f"exit code {exitcode}"

@@ -1,0 +1,140 @@
+"""Linear probe and k-NN on frozen features: how well do they tell the labels apart?
+
+Both are fitted on one set of files and scored on held-out ones. Features are standardised by the training
+part's statistics. The linear probe is multinomial logistic regression; its weight decay is chosen on a fifth of
+the training part, never on the held-out files.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from worldjepa.types import Batch
+
+DECAYS = (1e-4, 1e-3, 1e-2, 1e-1)
+NEIGHBOURS = 10
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features ``[n d]`` and labels ``[n]`` of a set of clips."""
+
+    values: Float[Tensor, "n d"]
+    labels: Int[Tensor, " n"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """Accuracies on the held-out clips, each with the bounds of its 95 % Wilson interval."""
+
+    linear: float
+    linear_low: float
+    linear_high: float
+    knn: float
+    knn_low: float
+    knn_high: float
+
+
+@torch.no_grad()
+def extract(batches: Iterable[Batch], describe: Callable[[Tensor], Tensor]) -> Features:
+    """Describe every labelled clip by one vector: ``describe(frames [b f c y x]) -> [b d]``."""
+    values, labels = [], []
+    for batch in batches:
+        assert batch.labels is not None
+        values.append(describe(batch.frames).float().cpu())
+        labels.append(batch.labels)
+    values, labels = torch.cat(values), torch.cat(labels)
+    known = labels >= 0
+    return Features(values[known], labels[known])
+
+
+def pool_latents(latents: Float[Tensor, "b t p d"]) -> Float[Tensor, "b td"]:
+    """Average over space and keep the latent steps, so that motion can show."""
+    return latents.mean(dim=2).flatten(1)
+
+
+def pool_pixels(frames: Tensor, side: int = 16) -> Float[Tensor, "b pixels"]:
+    """Describe a clip by its raw pixels, each frame averaged down to ``side`` x ``side``."""
+    b, f = frames.shape[:2]
+    small = F.adaptive_avg_pool2d(frames.flatten(0, 1).float() / 255, side)
+    return small.reshape(b, f * small[0].numel())
+
+
+def probe(train: Features, held_out: Features) -> Score:
+    """Fit both probes on ``train`` and score them on ``held_out``.
+
+    Raises:
+        ValueError: fewer than two classes, or nothing to score on.
+    """
+    classes = int(train.labels.max()) + 1 if len(train.labels) else 0
+    if len(torch.unique(train.labels)) < 2 or not len(held_out.labels):
+        raise ValueError(
+            f"a probe needs 2 classes or more and held-out clips; got {classes} classes, "
+            f"{len(train.labels)} training and {len(held_out.labels)} held-out clips"
+        )
+    classes = max(classes, int(held_out.labels.max()) + 1)
+    mean, std = train.values.mean(dim=0), train.values.std(dim=0).clamp_min(1e-6)
+    train = Features((train.values - mean) / std, train.labels)
+    held_out = Features((held_out.values - mean) / std, held_out.labels)
+    linear = int((_linear(train, held_out.values, classes) == held_out.labels).sum())
+    knn = int((_nearest(train, held_out.values, classes) == held_out.labels).sum())
+    n = len(held_out.labels)
+    return Score(linear / n, *wilson(linear, n), knn / n, *wilson(knn, n))
+
+
+def wilson(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
+    """Return the bounds of the Wilson score interval of a proportion (95 % by default)."""
+    if trials == 0:
+        return 0.0, 1.0
+    share, spread = successes / trials, z * z / trials
+    centre = (share + spread / 2) / (1 + spread)
+    half = z / (1 + spread) * math.sqrt(share * (1 - share) / trials + spread / (4 * trials))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _linear(train: Features, held_out: Tensor, classes: int) -> Int[Tensor, " n"]:
+    """Predict by logistic regression, its weight decay chosen on every fifth training clip."""
+    fifth = torch.randperm(len(train.labels), generator=torch.Generator().manual_seed(0)) % 5 == 0
+    fit = Features(train.values[~fifth], train.labels[~fifth])
+    scores = []
+    for decay in DECAYS:
+        weights, bias = _logistic(fit, classes, decay)
+        guess = (train.values[fifth] @ weights + bias).argmax(dim=1)
+        scores.append(float((guess == train.labels[fifth]).float().mean()))
+    best = DECAYS[max(range(len(DECAYS)), key=lambda i: (scores[i], DECAYS[i]))]
+    weights, bias = _logistic(train, classes, best)
+    return (held_out @ weights + bias).argmax(dim=1)
+
+
+@torch.enable_grad()
+def _logistic(train: Features, classes: int, decay: float) -> tuple[Tensor, Tensor]:
+    """Minimise cross-entropy plus ``decay`` times the squared weights, by L-BFGS from zero."""
+    width = train.values.shape[1]
+    weights = torch.zeros(width, classes, requires_grad=True)
+    bias = torch.zeros(classes, requires_grad=True)
+    solver = torch.optim.LBFGS([weights, bias], max_iter=60, history_size=10, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        solver.zero_grad()
+        loss = F.cross_entropy(train.values @ weights + bias, train.labels) + decay * weights.square().sum()
+        loss.backward()
+        return loss
+
+    solver.step(closure)
+    return weights.detach(), bias.detach()
+
+
+def _nearest(train: Features, held_out: Tensor, classes: int) -> Int[Tensor, " n"]:
+    """Predict by a vote of the nearest training clips, weighted by cosine similarity."""
+    similarity = F.normalize(held_out, dim=1) @ F.normalize(train.values, dim=1).T
+    top = similarity.topk(min(NEIGHBOURS, len(train.labels)), dim=1)
+    votes = torch.zeros(len(held_out), classes)
+    votes.scatter_add_(1, train.labels[top.indices], (top.values / 0.1).exp())
+    return votes.argmax(dim=1)

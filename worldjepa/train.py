@@ -1,0 +1,52 @@
+"""``python -m worldjepa.train +experiment=kinetics``: read the settings, then train."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+
+import yaml
+
+from worldjepa.compose import compose, read_flags
+from worldjepa.schema import ConfigError, to_dict
+from worldjepa.usage import train_usage
+from worldjepa.validate import require_data
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train as the words of ``argv`` say and return the exit code: 2 for a mistake of the caller's."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        flags = read_flags(argv)[0]
+        if flags.help:
+            sys.stdout.write(train_usage() + "\n")
+            return 0
+        config = compose(argv)
+        if flags.show:
+            sys.stdout.write(yaml.safe_dump(to_dict(config), sort_keys=False))
+            return 0
+        require_data(config)
+    except ConfigError as error:
+        return _refuse(error)
+    return _train(config, argv)
+
+
+def _train(config, argv: list[str]) -> int:
+    # torch comes in only now: a wrong word was answered at once
+    from worldjepa.stages import run_training
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        return run_training(config, argv)
+    except ConfigError as error:
+        return _refuse(error)
+
+
+def _refuse(error: Exception) -> int:
+    sys.stderr.write(f"worldjepa.train: {error}\n")
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

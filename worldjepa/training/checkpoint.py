@@ -1,0 +1,247 @@
+"""A checkpoint's contents: weights and optimiser state by name, and JSON for the rest.
+
+``step_00010000/`` holds ``config.yaml``, ``model.safetensors``, ``train_state.safetensors`` and
+``train_state.json`` beside its manifest. Loading is strict and all or nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from worldjepa.artifact import (
+    TornFolderError,
+    checkpoint_path,
+    is_whole,
+    point_latest,
+    prune_checkpoints,
+    verify_folder,
+    write_folder,
+)
+
+logger = logging.getLogger(__name__)
+
+_PACKAGES = ("worldjepa", "torch", "torchvision", "numpy", "safetensors", "av", "decord", "torchcodec")
+_FILES = ("config.yaml", "model.safetensors", "train_state.safetensors", "train_state.json")
+_LISTED = 10
+
+
+class KeyMismatchError(ValueError):
+    """Saved tensors do not fit what they are to be loaded into; nothing was loaded."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What ``load_checkpoint`` found. ``config`` is plain data, not yet checked against the schema.
+
+    ``model`` and ``optimizer`` map names to tensors on the CPU; ``record`` is the caller's JSON;
+    ``versions`` are those of the packages that wrote it.
+    """
+
+    path: Path
+    step: int
+    config: dict[str, Any]
+    model: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    record: dict[str, Any]
+    versions: dict[str, str]
+
+
+def save_checkpoint(
+    run_dir: Path | str,
+    step: int,
+    *,
+    config: Mapping[str, Any],
+    model: Mapping[str, Tensor],
+    optimizer: Mapping[str, Tensor],
+    record: Mapping[str, Any],
+    keep_last: int = 2,
+    keep_every: int | None = None,
+) -> Path:
+    """Write ``checkpoints/step_XXXXXXXX`` whole or not at all, move ``latest``, prune; return the folder.
+
+    ``model`` is a state dict, ``optimizer`` what ``optimizer_tensors`` returns, ``record`` anything JSON
+    holds (counters, the file list's hash). A whole checkpoint of the same step is left as it is: a run
+    is a function of its settings and the step. Raises ``CheckpointWriteError`` (disk full, ...).
+    """
+    path = checkpoint_path(run_dir, step)
+    if is_whole(path):
+        logger.info("%s is already saved", path)
+        return path
+    state = {"step": step, "record": dict(record), "versions": package_versions()}
+    writers: dict[str, Callable[[Path], None]] = {
+        "config.yaml": _text(yaml.safe_dump(dict(config), sort_keys=False)),
+        "model.safetensors": _tensors({clean_name(name): tensor for name, tensor in model.items()}),
+        "train_state.safetensors": _tensors(optimizer),
+        "train_state.json": _text(json.dumps(state, indent=2) + "\n"),
+    }
+    write_folder(path, writers)
+    try:
+        point_latest(path)
+        prune_checkpoints(run_dir, keep_last=keep_last, keep_every=keep_every)
+    except OSError as error:  # the checkpoint itself stands, and neither step is needed to resume
+        logger.warning("%s is saved, but tidying up after it failed: %s", path, error)
+    return path
+
+
+def load_checkpoint(path: Path | str, *, with_optimizer: bool = True) -> Checkpoint:
+    """Read a checkpoint folder after checking every file against the manifest.
+
+    ``with_optimizer=False`` leaves ``optimizer`` empty (inference). Raises ``TornFolderError``.
+    """
+    path = Path(path)
+    verify_folder(path)
+    for name in _FILES:
+        if not (path / name).exists():
+            raise TornFolderError(f"{path} is whole, but holds no {name}: it is not a checkpoint")
+    state = json.loads((path / "train_state.json").read_text(encoding="utf-8"))
+    return Checkpoint(
+        path=path,
+        step=state["step"],
+        config=yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8")),
+        model=load_file(path / "model.safetensors"),
+        optimizer=load_file(path / "train_state.safetensors") if with_optimizer else {},
+        record=state["record"],
+        versions=state["versions"],
+    )
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions that a bitwise resume depends on, for those packages that are installed."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+# --- names and tensors ---------------------------------------------------------------------------
+
+
+def clean_name(name: str) -> str:
+    """Return a parameter's name without what DDP (``module.``) and compile (``_orig_mod.``) wrap it in."""
+    return name.replace("_orig_mod.", "").removeprefix("module.")
+
+
+def restore_module(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str = "checkpoint") -> None:
+    """Load ``tensors`` into ``module`` strictly.
+
+    Raises ``KeyMismatchError`` listing missing, unexpected and differently shaped keys, before anything
+    is changed.
+    """
+    names = {clean_name(name): name for name in module.state_dict()}
+    own = {clean: tuple(t.shape) for clean, t in zip(names, module.state_dict().values(), strict=True)}
+    _check_keys(own, {name: tuple(t.shape) for name, t in tensors.items()}, source, "the model")
+    module.load_state_dict({names[name]: tensor for name, tensor in tensors.items()})
+
+
+def optimizer_tensors(
+    optimizer: torch.optim.Optimizer, named_parameters: Iterable[tuple[str, nn.Parameter]]
+) -> dict[str, Tensor]:
+    """Return an optimiser's state as ``optim.<kind>.<parameter name>`` -> tensor.
+
+    By name, so that neither the order nor the grouping of parameters matters. A parameter that has
+    never had a gradient has no state and adds nothing.
+    """
+    return {
+        f"optim.{kind}.{clean_name(name)}": value
+        for name, parameter in named_parameters
+        for kind, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer,
+    named_parameters: Iterable[tuple[str, nn.Parameter]],
+    tensors: Mapping[str, Tensor],
+    *,
+    source: str = "checkpoint",
+) -> None:
+    """Load what ``optimizer_tensors`` returned; learning rates and the like stay as they are.
+
+    Raises ``KeyMismatchError`` for state of unknown parameters, incomplete state of a parameter, or
+    moments of another shape, before anything is changed.
+    """
+    names = {parameter: clean_name(name) for name, parameter in named_parameters}
+    ordered = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    kinds = {key.split(".", 2)[1] for key in tensors}
+    expected: dict[str, tuple[int, ...]] = {}
+    state: dict[int, dict[str, Tensor]] = {}
+    for index, parameter in enumerate(ordered):
+        keys = {kind: f"optim.{kind}.{names[parameter]}" for kind in kinds}
+        if not any(key in tensors for key in keys.values()):
+            continue
+        shape = tuple(parameter.shape)
+        expected |= {key: () if kind == "step" else shape for kind, key in keys.items()}
+        state[index] = {kind: tensors[key] for kind, key in keys.items() if key in tensors}
+    _check_keys(expected, {k: tuple(t.shape) for k, t in tensors.items()}, source, "the optimizer")
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _check_keys(
+    expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], source: str, into: str
+) -> None:
+    """Raise ``KeyMismatchError`` unless both have the same keys with the same shapes."""
+    both = [key for key in expected if key in found]
+    kinds = {
+        "missing": [key for key in expected if key not in found],
+        "unexpected": [key for key in found if key not in expected],
+        "of another shape": [
+            f"{key} {found[key]}, expected {expected[key]}" for key in both if found[key] != expected[key]
+        ],
+    }
+    report = [f"{len(keys)} {kind}: {_first(keys)}" for kind, keys in kinds.items() if keys]
+    if report:
+        raise KeyMismatchError(
+            f"{source} does not fit {into}; nothing was loaded. {'. '.join(report)}. "
+            "Build the model with the settings it was saved with (config.yaml beside it)."
+        )
+
+
+def _first(keys: list[str]) -> str:
+    more = f", and {len(keys) - _LISTED} more" if len(keys) > _LISTED else ""
+    return ", ".join(keys[:_LISTED]) + more
+
+
+def _text(text: str) -> Callable[[Path], None]:
+    return lambda path: (path.write_text(text, encoding="utf-8"), None)[1]
+
+
+def _tensors(tensors: Mapping[str, Tensor]) -> Callable[[Path], None]:
+    """Return a writer of a safetensors file; tensors that share memory are written apart."""
+
+    def write(path: Path) -> None:
+        plain: dict[str, Tensor] = {}
+        seen: set[int] = set()
+        for name, tensor in tensors.items():
+            tensor = tensor.detach().cpu().contiguous()
+            storage = tensor.untyped_storage()
+            partial = storage.nbytes() != tensor.nbytes
+            plain[name] = tensor.clone() if partial or storage.data_ptr() in seen else tensor
+            seen.add(storage.data_ptr())
+        try:
+            save_file(plain, path)
+        except SafetensorError as error:
+            code = re.search(r"\(os error (\d+)\)", str(error))  # it hides the errno in its text
+            if code is None:
+                raise
+            raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
+
+    return write

@@ -1,0 +1,262 @@
+"""The training loop: batch -> masks -> train step -> EMA -> log -> save.
+
+Everything random is a function of (seed, step), so a run that was killed and goes on from its last checkpoint
+ends with the same weights, bit for bit, as one that never stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from worldjepa.artifact import CheckpointWriteError
+from worldjepa.config import TrainConfig
+from worldjepa.data.bad_files import BadFileLedger
+from worldjepa.model.masking import MaskingStrategy, draw_masks
+from worldjepa.model.world_model import WorldModel, as_unit_range, normalise_pixels
+from worldjepa.objectives.masked import MaskedPrediction, Seen, regression_loss
+from worldjepa.schema import to_dict
+from worldjepa.seeding import derive_seed
+from worldjepa.training import distributed
+from worldjepa.training.alarm import CollapseAlarm, HealthMonitor
+from worldjepa.training.checkpoint import (
+    Checkpoint,
+    optimizer_tensors,
+    restore_module,
+    restore_optimizer,
+    save_checkpoint,
+)
+from worldjepa.training.ema import update_target
+from worldjepa.training.health import measure
+from worldjepa.training.logbook import Logbook
+from worldjepa.training.optim import ema_momentum, make_optimizer, set_rates
+from worldjepa.training.signals import StopRequest
+from worldjepa.types import Batch, Masks
+
+logger = logging.getLogger(__name__)
+
+
+class NonFiniteError(ValueError):
+    """Loss or gradients were not finite in more steps than ``train.max_skipped`` allows."""
+
+
+@dataclass
+class StepResult:
+    """What one step gave: floats for the log, and what the gauges need."""
+
+    metrics: dict[str, float]
+    seen: Seen
+    finite: bool
+
+
+@dataclass
+class Trainer:
+    """One run's state and its loop. ``batches(step)`` yields this rank's batches from ``step`` on."""
+
+    config: TrainConfig
+    run_dir: Path
+    model: WorldModel
+    objective: MaskedPrediction
+    strategies: tuple[MaskingStrategy, ...]
+    batches: Callable[[int], Iterator[Batch]]
+    file_list: str
+    device: torch.device
+    bad_files: BadFileLedger
+    draw_pictures: Callable[[WorldModel, tuple[Masks, ...], int, Logbook], None] | None = None
+    step: int = 0
+    skipped: int = 0
+    alarms: list[CollapseAlarm] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.optimizer = make_optimizer(self.objective, self.config.optim)
+        self.total = self.config.train.steps or 0
+        self.monitor = HealthMonitor(self.total)
+        self.wrapped = self._wrap()
+
+    def _wrap(self) -> nn.Module:
+        module: nn.Module = self.objective
+        if distributed.world_size() > 1:
+            ids = [self.device.index] if self.device.type == "cuda" else None
+            module = nn.parallel.DistributedDataParallel(module, device_ids=ids)
+        return torch.compile(module) if self.config.train.compile else module  # type: ignore[return-value]
+
+    # --- the loop --------------------------------------------------------------------------------
+
+    def run(self) -> bool:
+        """Train to the last step; return whether it was reached (False: a signal asked to stop).
+
+        Raises:
+            NonFiniteError: more than ``train.max_skipped`` steps had a loss or gradient that is not finite.
+        """
+        main, loop = distributed.is_main(), self.config.train
+        book = Logbook(self.run_dir, total_steps=self.total, resumed=self.step, main=main)
+        with StopRequest() as stop, book, contextlib.closing(self.batches(self.step)) as batches:
+            began = waiting = time.perf_counter()
+            waited = 0.0
+            first = self.step
+            while self.step < self.total:
+                batch = next(batches)
+                waited += time.perf_counter() - waiting
+                self.bad_files.record(batch)
+                masks = self._masks(batch, self.step)
+                result = self.train_step(batch, masks)
+                self.step += 1
+                if not result.finite:
+                    self._skip(batch, result, book)
+                elif self._due(loop.log_every) or self._due(loop.health_every):
+                    seconds = time.perf_counter() - began
+                    speed = (self.step - first) * (loop.batch_size or 0) / seconds
+                    pace = {"clips_per_second": speed, "data_wait": waited / seconds}
+                    book.log(self.step, result.metrics | pace | self._health(result.seen, book))
+                    began, waited, first = time.perf_counter(), 0.0, self.step
+                book.tick(self.step)
+                if self.draw_pictures and self._due(loop.picture_every) and main:
+                    self.draw_pictures(self.model, masks, self.step, book)
+                leaving = not distributed.all_true(not stop)
+                if leaving or self._due(loop.checkpoint_every):
+                    self.save(book)
+                if leaving and self.step < self.total:
+                    book.note(f"stopped at step {self.step} of {self.total}; the same command continues from here")
+                    return False
+                waiting = time.perf_counter()
+        return True
+
+    def train_step(self, batch: Batch, masks: tuple[Masks, ...]) -> StepResult:
+        """Make one update from this rank's rows of the batch; none if anything is not finite on any rank."""
+        config, step = self.config, self.step
+        rate = set_rates(self.optimizer, step, self.total, config.optim)
+        metrics, seen = self._accumulate(batch, masks)
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        limit = math.inf if config.optim.grad_clip is None else config.optim.grad_clip
+        norm = float(nn.utils.clip_grad_norm_(parameters, limit))
+        finite = distributed.all_true(math.isfinite(norm) and math.isfinite(metrics["loss"]))
+        momentum = ema_momentum(step, self.total, config.optim)
+        if finite:
+            self.optimizer.step()
+            update_target(self.objective.target_encoder, self.objective.encoder, momentum)
+        self.optimizer.zero_grad(set_to_none=True)
+        metrics |= {"grad_norm": norm, "learning_rate": rate, "ema_momentum": momentum}
+        return StepResult(metrics, seen, finite)
+
+    def _accumulate(self, batch: Batch, masks: tuple[Masks, ...]) -> tuple[dict[str, float], Seen]:
+        """Add up the gradients of the micro-batches; return the mean terms and what the first one saw."""
+        loop = self.config.train
+        rows = len(batch.frames) // loop.accumulate
+        sums: dict[str, float] = {}
+        seen = None
+        for micro in range(loop.accumulate):
+            cut = slice(micro * rows, (micro + 1) * rows)
+            last = micro == loop.accumulate - 1
+            quiet = getattr(self.wrapped, "no_sync", contextlib.nullcontext)
+            with contextlib.nullcontext() if last else quiet():
+                terms, now = self._forward(batch.rows(cut.start, cut.stop), cut, masks)
+                total = self.objective.total(terms)
+                (total / loop.accumulate).backward()
+            seen = seen or now
+            for name, value in {"loss": total, **terms}.items():
+                sums[name] = sums.get(name, 0.0) + float(value.detach().mean()) / loop.accumulate
+        assert seen is not None
+        return sums, seen
+
+    def _forward(self, batch: Batch, cut: slice, masks: tuple[Masks, ...]):
+        precise = self.config.train.precision != "bf16"
+        seed = derive_seed(self.config.seed, self.step, 1)
+        second = None if batch.second is None else self._pixels(batch.second)
+        here = tuple(mask.rows(cut.start, cut.stop).to(self.device) for mask in masks)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=not precise):
+            return self.wrapped(self._pixels(batch.frames), here, second=second, seed=seed)
+
+    def _pixels(self, frames: torch.Tensor) -> torch.Tensor:
+        return normalise_pixels(as_unit_range(frames.to(self.device, non_blocking=True)))
+
+    def _masks(self, batch: Batch, step: int) -> tuple[Masks, ...]:
+        """Draw the masks of the whole global batch and take this rank's rows."""
+        rows = len(batch.frames)
+        grid = self.objective.encoder.grid(batch.frames)
+        every = draw_masks(
+            self.strategies, grid, rows * distributed.world_size(), seed=self.config.seed, step=step
+        )
+        start = rows * distributed.rank()
+        return tuple(mask.rows(start, start + rows) for mask in every)
+
+    def _due(self, every: int | None) -> bool:
+        return bool(every) and (self.step % every == 0 or self.step == self.total)
+
+    def _skip(self, batch: Batch, result: StepResult, book: Logbook) -> None:
+        """Count a step without an update and say which files it had; too many end the run."""
+        self.skipped += 1
+        files = [path for paths in distributed.gather_objects(list(batch.paths)) for path in paths]
+        loss, norm = result.metrics["loss"], result.metrics["grad_norm"]
+        what = f"step {self.step}: loss {loss:.4g}, gradient norm {norm:.4g} are not finite on some rank"
+        book.note(f"{what}; no update was made. Files of the batch: {', '.join(files)}")
+        if self.skipped > self.config.train.max_skipped:
+            raise NonFiniteError(
+                f"{what}, in {self.skipped} steps so far (train.max_skipped={self.config.train.max_skipped}). "
+                "Lower optim.lr or optim.grad_clip, or set train.precision=fp32; the last checkpoint stands"
+            )
+
+    def _health(self, seen: Seen, book: Logbook) -> dict[str, float]:
+        """Take the gauges when they are due; say so when they mean collapse."""
+        if not self._due(self.config.train.health_every) or len(seen.raw) < 2:
+            return {}
+        kind = self.config.objective.loss
+        gauges = measure(
+            seen.raw,
+            seen.targets,
+            seen.predictions,
+            [mask for mask in seen.masks],
+            seen.grid,
+            lambda predicted, target: regression_loss(predicted, target, kind),
+        )
+        alarm = self.monitor.look(self.step, gauges)
+        if alarm is not None:
+            self.alarms.append(alarm)
+            book.note(f"ALARM: {alarm.seen}\n  what to try: {alarm.advice}")
+        return asdict(gauges)
+
+    # --- checkpoints -----------------------------------------------------------------------------
+
+    def save(self, book: Logbook) -> None:
+        """Save the run as it stands after ``step`` updates; a failure to write keeps the previous one."""
+        if not distributed.is_main():
+            return
+        loop = self.config.train
+        try:
+            save_checkpoint(
+                self.run_dir,
+                self.step,
+                config=to_dict(self.config),
+                model=self.model.state_dict(),
+                optimizer=optimizer_tensors(self.optimizer, self.objective.named_parameters()),
+                record={"skipped": self.skipped, "file_list": self.file_list, "health": self.monitor.state()},
+                keep_last=loop.keep_last,
+                keep_every=loop.keep_every,
+            )
+        except CheckpointWriteError as error:
+            if self.step == self.total:
+                raise
+            book.note(f"WARNING: {error}")
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Take over everything that a checkpoint holds.
+
+        Raises:
+            KeyMismatchError: it does not fit this model; nothing was changed.
+        """
+        source = str(checkpoint.path)
+        restore_module(self.model, checkpoint.model, source=source)
+        restore_optimizer(
+            self.optimizer, self.objective.named_parameters(), checkpoint.optimizer, source=source
+        )
+        self.step, self.skipped = checkpoint.step, checkpoint.record["skipped"]
+        self.monitor.restore(checkpoint.record["health"])
+
+

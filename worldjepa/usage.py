@@ -1,0 +1,62 @@
+"""The page that ``--help`` prints. No torch."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+from worldjepa.compose import list_groups
+
+# the settings most runs touch; worldjepa/config.py holds all of them
+SETTINGS = {
+    "data.root=FOLDER|FILE.csv": "your videos: a folder, a folder a class, or a CSV of 'path label'",
+    "run.dir=FOLDER": "where the run is kept (default runs/<experiment>); start it again to continue",
+    "device=auto|cpu|cuda": "where to train",
+    "seed=0": "everything random follows from it",
+    "train.steps=N": "length of the run",
+    "train.batch_size=N": "clips a step, over all devices",
+    "train.precision=fp32|bf16": "arithmetic of the matrix products",
+    "train.checkpoint_every=N": "steps between checkpoints",
+    "data.num_frames=N data.size=PX": "frames and height of a clip",
+    "data.fps=X | data.frame_skip=N": "frames a second, or every so-many-th frame",
+    "data.num_workers=N": "processes that decode video",
+    "optim.lr=X": "highest learning rate",
+    "masking.NAME={strategy: future}": "one more mask in every step",
+    "null": "as a value leaves a setting to be chosen for the device",
+}
+
+
+def train_usage() -> str:
+    """Return the help of ``python -m worldjepa.train``."""
+    groups = list_groups()
+    experiments = "\n".join(f"  {name:<14}{_summary(name)}" for name in groups["experiment"])
+    chosen = "\n".join(
+        f"  {group}={'|'.join(names)}" for group, names in groups.items() if group != "experiment"
+    )
+    settings = "\n".join(f"  {name:<34}{text}" for name, text in SETTINGS.items())
+    return f"""usage: python -m worldjepa.train +experiment=NAME [name=value ...]
+
+Trains a video encoder by masked latent prediction, and continues a run that was stopped.
+
+experiments:
+{experiments}
+
+groups (chosen for the device where left out):
+{chosen}
+
+settings, among others (worldjepa/config.py explains all of them):
+{settings}
+
+options:
+  --cfg              print the settings that the command asks for, and stop
+  --config-dir=DIR   also look in DIR/experiment, DIR/model and DIR/masking
+  --help             print this page
+
+example:
+  python -m worldjepa.train +experiment=kinetics data.root=/videos model=tiny run.dir=runs/first"""
+
+
+def _summary(experiment: str) -> str:
+    """Return the first line of the comment that an experiment's file begins with."""
+    text = (resources.files("worldjepa.conf") / "experiment" / f"{experiment}.yaml").read_text()
+    comments = [line[2:] for line in text.splitlines() if line.startswith("# ") and "@package" not in line]
+    return comments[0] if comments else ""
