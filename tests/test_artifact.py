@@ -15,7 +15,7 @@ from worldjepa.artifact import CheckpointWriteError, TornFolderError
 
 
 def text(value):
-    return lambda path: path.write_text(value) and None
+    return lambda path: path.write_text(value)
 
 
 def make_step(run, step, **files):
@@ -60,7 +60,10 @@ def test_every_file_is_synced_before_the_manifest_and_the_parent_after_the_renam
         (lambda p: (p / "more.txt").write_text("x"), "holds 'more.txt'"),
         (lambda p: (p / "sub").mkdir(), "holds 'sub'"),
         (lambda p: (p / "manifest.json").write_text("{"), "cannot be read"),
-        (lambda p: (p / "manifest.json").write_text('{"format": 1, "files": {"../x": {}}}'), "cannot be read"),
+        (
+            lambda p: (p / "manifest.json").write_text('{"format": 1, "files": {"../x": {}}}'),
+            "cannot be read",
+        ),
         (
             lambda p: (p / "manifest.json").write_text(
                 '{"format": 1, "files": {"../x": {"sha256": "", "bytes": 0}}}'
@@ -185,7 +188,7 @@ def test_a_real_limit_on_file_size_is_reported_the_same_way(tmp_path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
     try:
-        with pytest.raises(CheckpointWriteError, match="File too large.*step_00000001 is kept"):
+        with pytest.raises(CheckpointWriteError, match=r"File too large.*step_00000001 is kept"):
             make_step(tmp_path, 2, a="x" * 5000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -197,7 +200,7 @@ import sys
 from worldjepa import artifact
 step = 1
 while True:
-    files = {f"{i}.bin": lambda p: p.write_bytes(bytes([step % 256]) * 300_000) and None for i in range(3)}
+    files = {f"{i}.bin": lambda p: p.write_bytes(bytes([step % 256]) * 300_000) for i in range(3)}
     path = artifact.write_folder(artifact.checkpoint_path(sys.argv[1], step), files)
     artifact.point_latest(path)
     artifact.prune_checkpoints(sys.argv[1], keep_last=2)

@@ -28,7 +28,7 @@ _STEP_NAME = re.compile(r"step_(\d{8,})")
 _TEMPORARY = (".staging-", ".trash-")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
-Writer = Callable[[Path], None]
+Writer = Callable[[Path], object]  # what it returns is ignored
 
 
 class TornFolderError(ValueError):

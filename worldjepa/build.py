@@ -51,7 +51,9 @@ def pick_device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device=cuda: torch finds no GPU here; set device=cpu (or install a CUDA build of torch)")
+        raise ConfigError(
+            "device=cuda: torch finds no GPU here; set device=cpu (or install a CUDA build of torch)"
+        )
     return device
 
 

@@ -11,6 +11,7 @@ import copy
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def compose(argv: Sequence[str], entry: str = "train") -> TrainConfig:
     ``argv`` is without the program's name, such as ``["+experiment=kinetics", "model=tiny"]``. Hydra's
     global state is left as it was. Raises ``ConfigError``, one line that names the setting.
     """
-    return _read(argv, entry)[0]
+    return _settings(_read(argv, entry), entry)
 
 
 def fill(
@@ -53,15 +54,16 @@ def fill(
     line and the experiment win over the profile. The line is empty if nothing was unset.
     """
     profile = yaml.safe_load((_conf() / "profile" / f"{kind}.yaml").read_text())
-    groups = {key: value for key, value in profile.items() if isinstance(value, str)}
-    command, chosen = _read(argv, entry)[1:]
-    unset = [name for name in groups if not chosen.get(name) and not (name == "masking" and config.masking)]
+    groups = {name: profile.pop(name) for name in ("model", "masking")}
+    chosen = {"model": config.model.size, "masking": config.masking}
+    unset = {name: value for name, value in groups.items() if not chosen[name]}
     filled = copy.deepcopy(config)
-    if unset:
-        command.choices.update({name: groups[name] for name in unset})
-        filled = _settings(command, entry)[0]
-    said = [f"{name}={groups[name]}" for name in unset]
-    said += _fill_leaves(filled, {key: value for key, value in profile.items() if key not in groups})
+    if unset:  # composed again, for the experiment to lie on top of the files of the profile's choice
+        command = _read(argv, entry)
+        command.choices.update(unset)
+        filled = _settings(command, entry)
+    said = [f"{name}={value}" for name, value in unset.items()]
+    said += _fill_leaves(filled, profile)
     said += _fill_by_machine(filled, kind)
     validate(filled)
     line = f"{kind}: {' '.join(said)} (chosen for this device; set any of them to choose otherwise)"
@@ -94,8 +96,8 @@ def _conf() -> Any:
     return resources.files("worldjepa.conf")
 
 
-def _read(argv: Sequence[str], entry: str) -> tuple[TrainConfig, Command, dict[str, str]]:
-    """Return the settings of ``argv``, the command read, and the file chosen in each group."""
+def _read(argv: Sequence[str], entry: str) -> Command:
+    """Return the command that ``argv`` spells, each word checked by itself."""
     command, words = read_flags(argv)
     groups = list_groups(command.config_dir)
     read_words(command, words, SCHEMAS[entry], groups)
@@ -104,43 +106,45 @@ def _read(argv: Sequence[str], entry: str) -> tuple[TrainConfig, Command, dict[s
             f"no experiment is chosen; add one, such as +experiment=kinetics (there are: "
             f"{', '.join(groups['experiment'])}), or see --help"
         )
-    config, chosen = _settings(command, entry)
-    return config, command, chosen
+    return command
 
 
-def _settings(command: Command, entry: str) -> tuple[TrainConfig, dict[str, str]]:
+def _settings(command: Command, entry: str) -> TrainConfig:
     """Compose the files chosen, put the single settings on top, and check the result."""
     schema = SCHEMAS[entry]
     try:
-        composed, chosen = _compose_files(command, entry)
+        files = _compose_files(entry, tuple(command.choices.items()), command.config_dir)
+        composed, chosen = copy.deepcopy(files)
         for key, value in command.settings:
             _assign(composed, key, value)
         values = OmegaConf.to_container(composed, resolve=True)
-    except ConfigKeyError as error:
-        raise unknown_setting(schema, error.full_key or str(error.key)) from error
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        raise ConfigError(_one_line(error)) from error
+        raise _refusal(error, schema) from error
     assert isinstance(values, dict)
     config = from_dict({str(key): value for key, value in values.items()}, schema)
-    config.experiment = command.choices["experiment"]
+    config.experiment, config.model.size = command.choices["experiment"], chosen.get("model")
     config.run.dir = _home(config.run.dir) or f"runs/{config.experiment}"
     config.data.root, config.data.val_root = _home(config.data.root), _home(config.data.val_root)
     for source in config.data.sources:
         source.root = _home(source.root) or ""
     validate(config)
-    return config, chosen
+    return config
 
 
-def _compose_files(command: Command, entry: str) -> tuple[DictConfig, dict[str, str]]:
+@cache  # filling asks for the same files again
+def _compose_files(
+    entry: str, choices: tuple[tuple[str, str], ...], config_dir: str | None
+) -> tuple[DictConfig, dict[str, str]]:
+    """Return the files joined by Hydra, not yet resolved, and the file chosen in each group."""
     ConfigStore.instance().store(name=f"worldjepa_{entry}", node=SCHEMAS[entry])
-    overrides = [f"{group}={name}" for group, name in command.choices.items()]
-    if command.config_dir:
-        folder = Path(command.config_dir).expanduser().resolve()
+    overrides = [f"{group}={name}" for group, name in choices]
+    if config_dir:
+        folder = Path(config_dir).expanduser().resolve()
         overrides.append(f"hydra.searchpath=['file://{folder}']")
     with _own_hydra():
         composed = hydra_compose(entry, overrides=overrides, return_hydra_config=True)
-    choices = composed.hydra.runtime.choices
-    chosen = {str(group): str(name) for group, name in choices.items() if name is not None}
+    chosen = composed.hydra.runtime.choices  # with those that an experiment makes
+    chosen = {str(group): str(name) for group, name in chosen.items() if name is not None}
     OmegaConf.set_readonly(composed, False)
     OmegaConf.set_struct(composed, False)
     del composed["hydra"]
@@ -150,14 +154,13 @@ def _compose_files(command: Command, entry: str) -> tuple[DictConfig, dict[str, 
 @contextmanager
 def _own_hydra() -> Iterator[None]:
     """Run Hydra on our files beside a Hydra application that may be running in this process."""
-    state = GlobalHydra.instance()
-    before = state.hydra
-    state.clear()
+    before = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
     try:
         with initialize_config_module("worldjepa.conf", version_base="1.3"):
             yield
     finally:
-        state.hydra = before
+        GlobalHydra.instance().hydra = before
 
 
 def _assign(composed: DictConfig, key: str, value: Any) -> None:
@@ -211,8 +214,16 @@ def _home(path: str | None) -> str | None:
     return os.path.expanduser(path) if path else None
 
 
-def _one_line(error: Exception) -> str:
-    """Return the first line of a message of Hydra's, with the setting it is about."""
-    text = " ".join(str(error).split("\n")[0].split())
-    key = getattr(error, "full_key", None)
-    return f"{key}: {text}" if key and not text.startswith(str(key)) else text
+def _refusal(error: BaseException, schema: type) -> ConfigError:
+    """Return what Hydra or OmegaConf found wrong, in one line that names the setting."""
+    inner: BaseException | None = error
+    while inner is not None and not isinstance(inner, OmegaConfBaseException):
+        inner = inner.__cause__ or inner.__context__  # Hydra's own message names only the file
+    found = inner or error
+    key = getattr(found, "full_key", None)
+    if isinstance(found, ConfigKeyError):
+        return unknown_setting(schema, key or str(found.key))
+    text = " ".join(str(found).split("\n")[0].split())
+    if not isinstance(found, OmegaConfBaseException):  # a file that is no YAML: say where
+        text = " ".join(str(found).split())
+    return ConfigError(f"{key}: {text}" if key and not text.startswith(str(key)) else text)

@@ -50,7 +50,9 @@ def find_checkpoint(path: str | Path) -> Path:
     """
     path = Path(path).expanduser()
     if not path.is_dir():
-        raise LoadError(f"{path}: no such folder; pass a run folder (runs/<experiment>) or a checkpoint folder")
+        raise LoadError(
+            f"{path}: no such folder; pass a run folder (runs/<experiment>) or a checkpoint folder"
+        )
     if checkpoint_step(path) is not None:
         return path
     found = latest_checkpoint(path)

@@ -29,7 +29,9 @@ def main(argv: list[str]) -> int:
     try:
         save_png(mask_picture(dict(zip(settings, masks, strict=True)), grid), path)
     except (OSError, ValueError) as error:
-        sys.stderr.write(f"cannot write the picture to {path}: {error}; name a .png file in a folder that exists\n")
+        sys.stderr.write(
+            f"cannot write the picture to {path}: {error}; name a .png file in a folder that exists\n"
+        )
         return 2
     sys.stdout.write(f"{path}: two rows a strategy, latent steps from left to right\n")
     return 0

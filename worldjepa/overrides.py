@@ -21,6 +21,7 @@ from worldjepa.schema import (
     did_you_mean,
     find_setting,
     is_settings,
+    plain,
     setting_names,
 )
 
@@ -167,7 +168,7 @@ def _value(parser: OverridesParser, key: str, text: str, annotation: Any) -> Any
             raise ConfigError(f"{key} is a group of settings; set one of them, such as {inside}=...")
         convert(annotation, value, key)
         return value  # a mapping names only some of the group's settings: merged, not replaced
-    return convert(annotation, value, key)
+    return plain(convert(annotation, value, key))
 
 
 def _takes_text(annotation: Any) -> bool:

@@ -182,16 +182,17 @@ def from_dict(values: Mapping[str, Any], cls: type = TrainConfig) -> Any:
 
 def to_dict(config: Any) -> dict[str, Any]:
     """Return settings as plain dictionaries, lists, numbers and text, fit for YAML and JSON."""
-    return {name: _plain(getattr(config, name)) for name in field_types(type(config))}
+    return {name: plain(getattr(config, name)) for name in field_types(type(config))}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return ``value`` with dataclasses as dictionaries and tuples as lists, all the way down."""
     if dataclasses.is_dataclass(value):
         return to_dict(value)
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value
 
 
@@ -209,6 +210,6 @@ def _changes(old: Any, new: Any, prefix: str) -> Iterator[str]:
             yield from _changes(one, other, f"{name}.")
         elif isinstance(one, dict) and isinstance(other, dict):
             keys = list(one) + [key for key in other if key not in one]
-            yield from (f"{name}.{key}" for key in keys if _plain(one.get(key)) != _plain(other.get(key)))
-        elif _plain(one) != _plain(other):
+            yield from (f"{name}.{key}" for key in keys if plain(one.get(key)) != plain(other.get(key)))
+        elif plain(one) != plain(other):
             yield name

@@ -7,4 +7,6 @@ import numpy as np
 
 def derive_seed(*parts: int) -> int:
     """Return a 63-bit seed that depends on every one of ``parts`` and their order (numpy's SeedSequence)."""
-    return int(np.random.SeedSequence([part & (2**64 - 1) for part in parts]).generate_state(1, np.uint64)[0] >> 1)
+    return int(
+        np.random.SeedSequence([part & (2**64 - 1) for part in parts]).generate_state(1, np.uint64)[0] >> 1
+    )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import yaml
 
 from worldjepa.compose import compose, read_flags
+from worldjepa.config import TrainConfig
 from worldjepa.schema import ConfigError, to_dict
 from worldjepa.usage import train_usage
 from worldjepa.validate import require_data
@@ -28,24 +29,39 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         require_data(config)
     except ConfigError as error:
-        return _refuse(error)
+        return _refuse(error, 2)
     return _train(config, argv)
 
 
-def _train(config, argv: list[str]) -> int:
+def _train(config: TrainConfig, argv: list[str]) -> int:
     # torch comes in only now: a wrong word was answered at once
     from worldjepa.stages import run_training
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
+    logging.getLogger("worldjepa").setLevel(logging.INFO)
     try:
         return run_training(config, argv)
-    except ConfigError as error:
-        return _refuse(error)
+    except ValueError as error:
+        if not _raised_by_us(error):
+            raise
+        return _refuse(error, 2)
+    except (OSError, RuntimeError, ImportError) as error:
+        if not _raised_by_us(error):
+            raise
+        return _refuse(error, 1)
 
 
-def _refuse(error: Exception) -> int:
+def _raised_by_us(error: BaseException) -> bool:
+    """Tell whether the error was raised in our code, its message meant for the user, or is a fault below."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return frame is not None and str(frame.tb_frame.f_globals.get("__name__")).startswith("worldjepa.")
+
+
+def _refuse(error: Exception, code: int) -> int:
     sys.stderr.write(f"worldjepa.train: {error}\n")
-    return 2
+    return code
 
 
 if __name__ == "__main__":

@@ -33,17 +33,17 @@ def test_equals_a_loop_over_the_parameters(momentum):
 def test_each_copy_keeps_its_own_running_statistics():
     target, source = pair()
     update_target(target, source, 0.0)
-    assert torch.equal(target[0].weight, source[0].weight)
-    assert torch.equal(target[1].running_mean, torch.zeros(7))
-    assert not torch.equal(source[1].running_mean, torch.zeros(7))
+    assert torch.equal(target.get_parameter("0.weight"), source.get_parameter("0.weight"))
+    assert torch.equal(target.get_buffer("1.running_mean"), torch.zeros(7))
+    assert not torch.equal(source.get_buffer("1.running_mean"), torch.zeros(7))
 
 
 def test_targets_without_gradients_move_too():
     target, source = pair()
     target.requires_grad_(False)
     update_target(target, source, 0.0)
-    assert torch.equal(target[2].bias, source[2].bias)
-    assert not target[2].bias.requires_grad
+    assert torch.equal(target.get_parameter("2.bias"), source.get_parameter("2.bias"))
+    assert not target.get_parameter("2.bias").requires_grad
 
 
 def test_refuses_other_parameters_and_impossible_momentum():

@@ -41,9 +41,7 @@ def test_plain_lines_without_a_terminal(tmp_path, capsys, monkeypatch):
         book.note("a note with [brackets] " + "and many words " * 20)
         book.log(200, {"loss": 0.25})
     lines = capsys.readouterr().out.splitlines()
-    assert (
-        lines[0] == "step 100/400  loss 0.4313  rank 38.2  212.0 clips/s  data wait 3%  eta 0:30"
-    ), lines[0]
+    assert lines[0] == "step 100/400  loss 0.4313  rank 38.2  212.0 clips/s  data wait 3%  eta 0:30", lines[0]
     assert lines[1].startswith("a note with [brackets] and many words and many")
     # the rank keeps its last value; 200 steps took 30 s, 200 are left
     assert lines[2] == "step 200/400  loss 0.2500  rank 38.2  212.0 clips/s  data wait 3%  eta 0:30"

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from worldjepa.training.optim import (
 
 
 def config(**changes):
-    plain = {"lr": 1.0, "start_lr": 0.2, "final_lr": 0.1, "warmup": 0.2, "cooldown": 0.3}
+    plain: dict[str, Any] = {"lr": 1.0, "start_lr": 0.2, "final_lr": 0.1, "warmup": 0.2, "cooldown": 0.3}
     return OptimConfig(**plain | changes)
 
 
@@ -77,7 +78,7 @@ def test_decay_and_momentum_run_in_a_line_and_end_exactly():
 def test_impossible_settings_are_named(changes, says):
     with pytest.raises(ValueError, match=says):
         learning_rate(9, 10, config(**changes))
-    with pytest.raises(ValueError, match="optim.ema is unset"):
+    with pytest.raises(ValueError, match=r"optim\.ema is unset"):
         ema_momentum(0, 10, config())
 
 
@@ -86,7 +87,7 @@ class Model(nn.Module):
         super().__init__()
         self.embed = nn.Conv3d(3, 8, 2)
         self.linear = nn.Linear(8, 8)
-        self.norm = nn.LayerNorm((2, 4))  # a norm's weight with two axes
+        self.norm = nn.LayerNorm([2, 4])  # a norm's weight with two axes
         self.attention = nn.MultiheadAttention(8, 2)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, 8))
         self.positions = nn.Parameter(torch.zeros(1, 16, 8))
@@ -129,9 +130,7 @@ def test_one_update_by_hand():
     model.weight.grad, model.bias.grad = torch.tensor([[0.3, -0.7]]), torch.tensor([5.0])
     optimizer.step()
     # Adam's first step is lr * sign(gradient); the weight shrinks by lr * decay before it, the bias does not
-    torch.testing.assert_close(
-        model.weight.detach(), torch.tensor([[2.0 * 0.95 - 0.1, -4.0 * 0.95 + 0.1]])
-    )
+    torch.testing.assert_close(model.weight.detach(), torch.tensor([[2.0 * 0.95 - 0.1, -4.0 * 0.95 + 0.1]]))
     torch.testing.assert_close(model.bias.detach(), torch.tensor([2.9]))
     assert optimizer.defaults["fused"]
 

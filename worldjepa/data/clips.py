@@ -54,7 +54,9 @@ class ClipCutter:
 class TrainingClips(Dataset[Sample]):
     """The samples of a run by their global number."""
 
-    def __init__(self, sources: Sequence[FileList], order: SampleOrder, cutter: ClipCutter, views: int, seed: int):
+    def __init__(
+        self, sources: Sequence[FileList], order: SampleOrder, cutter: ClipCutter, views: int, seed: int
+    ):
         self._sources, self._order, self._cutter = list(sources), order, cutter
         self._views, self._seed = views, seed
 
@@ -65,7 +67,9 @@ class TrainingClips(Dataset[Sample]):
         for retry, index in enumerate(self._candidates(draw, len(files.paths))):
             path = files.paths[index]
             try:
-                views = tuple(self._cutter.cut(path, self._clip_seed(draw, retry, v)) for v in range(self._views))
+                views = tuple(
+                    self._cutter.cut(path, self._clip_seed(draw, retry, v)) for v in range(self._views)
+                )
             except (BadVideoError, UnsupportedVideoError) as error:
                 bad.append(BadFile(path, _without_path(str(error), path)))
                 continue

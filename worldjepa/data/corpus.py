@@ -32,7 +32,15 @@ import numpy as np
 log = logging.getLogger(__name__)
 
 VERSION = 1  # raise it when the pictures change: the folder's name hashes it
-MOTIONS = ("slide_left", "slide_right", "slide_up", "slide_down", "orbit_cw", "orbit_ccw", "grow", "shrink")
+MOTIONS = ("slide_left", "slide_right", "slide_up", "slide_down", "shake", "nod", "grow", "shrink")
+DIRECTIONS = {
+    "slide_left": (-1, 0),
+    "slide_right": (1, 0),
+    "slide_up": (0, -1),
+    "slide_down": (0, 1),
+    "shake": (1, 0),
+    "nod": (0, 1),
+}
 SHAPES = ("disc", "square", "triangle", "ring", "cross", "crescent")
 SPECKS = 3
 MOVERS = 3
@@ -44,7 +52,7 @@ class CorpusSettings:
 
     train_videos: int = 1600
     val_videos: int = 400
-    frames: int = 24
+    frames: int = 18
     fps: int = 12
     size: int = 80
     shimmer: float = 0.06
@@ -94,13 +102,17 @@ def ensure_corpus(
         fcntl.flock(lock, fcntl.LOCK_EX)
         if root.is_dir():  # another process rendered it while we waited
             return root
-        for left_over in root.parent.glob(f"{root.name}.partial-*"):  # whoever wrote it is dead: we hold the lock
+        for left_over in root.parent.glob(
+            f"{root.name}.partial-*"
+        ):  # whoever wrote it is dead: we hold the lock
             shutil.rmtree(left_over)
         total = settings.train_videos + settings.val_videos
         log.warning("rendering the built-in corpus, once: %d videos of moving shapes into %s", total, root)
         partial = Path(tempfile.mkdtemp(prefix=f"{root.name}.partial-", dir=root.parent))
         _render_in_processes(partial, settings, processes or os.cpu_count() or 1)
-        (partial / "corpus.json").write_text(json.dumps({"motions": MOTIONS, **json.loads(key)}, indent=2) + "\n")
+        (partial / "corpus.json").write_text(
+            json.dumps({"motions": MOTIONS, **json.loads(key)}, indent=2) + "\n"
+        )
         partial.chmod(0o755)
         partial.rename(root)
     return root
@@ -152,7 +164,9 @@ def _render_in_processes(folder: Path, settings: CorpusSettings, processes: int)
 
 def _render_part(folder: Path, settings: CorpusSettings, part: int, parts: int, parent: int) -> None:
     """Render videos ``part``, ``part + parts``, ... of both splits; stop when ``parent`` is gone."""
-    for split_id, (split, count) in enumerate((("train", settings.train_videos), ("val", settings.val_videos))):
+    for split_id, (split, count) in enumerate(
+        (("train", settings.train_videos), ("val", settings.val_videos))
+    ):
         for motion in MOTIONS:
             (folder / split / motion).mkdir(parents=True, exist_ok=True)
         for index in range(part, count, parts):
@@ -188,7 +202,9 @@ def render(motion: str, settings: CorpusSettings, rng: np.random.Generator) -> t
     """Return one video, uint8 [f y x c], and its truth, drawn from ``rng``."""
     f, side = settings.frames, settings.size
     ground = rng.uniform(0.35, 0.65, 3)
-    planes = _texture(ground, side, rng)[:, None] + _shimmer(settings, rng)  # [c f y x]: contiguous colour planes
+    planes = _texture(ground, side, rng)[:, None] + _shimmer(
+        settings, rng
+    )  # [c f y x]: contiguous colour planes
     tracks = [move(motion, f, rng) for _ in range(MOVERS)]
     covers = np.stack([_cover(str(rng.choice(SHAPES)), track, side) for track in tracks], axis=1)
     for mover in range(MOVERS):  # later ones in front
@@ -207,7 +223,9 @@ def _truth(motion: str, solid: np.ndarray, centres: np.ndarray) -> Truth:
     for front in range(1, solid.shape[1]):
         visible[:, :front] &= ~solid[:, front : front + 1]
     columns, rows = solid.any(axis=2), solid.any(axis=3)
-    spans = [s for seen in (columns, rows) for s in (seen.argmax(-1), seen.shape[-1] - seen[..., ::-1].argmax(-1))]
+    spans = [
+        s for seen in (columns, rows) for s in (seen.argmax(-1), seen.shape[-1] - seen[..., ::-1].argmax(-1))
+    ]
     boxes = np.stack([spans[0], spans[2], spans[1], spans[3]], axis=-1).astype(np.float32)
     return Truth(motion, boxes, centres, visible)
 
@@ -218,21 +236,15 @@ def move(motion: str, frames: int, rng: np.random.Generator) -> Track:
     Everything but the kind of motion (place, size, speed, spin) is drawn in the same way for all.
     """
     u = np.linspace(-0.5, 0.5, frames)
-    size, length = rng.uniform(0.10, 0.16), rng.uniform(0.45, 0.62)
-    angle = rng.uniform(0, 2 * np.pi) + 2 * np.pi * rng.uniform(-0.3, 0.3) * u
-    offset, radius = np.zeros((frames, 2)), np.full(frames, size)
-    if motion.startswith("slide"):
-        direction = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}[motion.split("_")[1]]
-        offset = length * u[:, None] * np.array(direction)
-    elif motion.startswith("orbit"):
-        turn = 1 if motion == "orbit_cw" else -1  # y points down: a growing angle turns clockwise
-        phase = rng.uniform(0, 2 * np.pi) + turn * 2 * np.pi * 1.6 * length * u
-        offset = rng.uniform(0.16, 0.22) * np.stack([np.cos(phase), np.sin(phase)], axis=1)
-    else:
-        growth = 2.2 * length * (1 if motion == "grow" else -1)
-        radius = size * np.exp(growth * u)
-    reach = offset.min(axis=0) - radius.max(), offset.max(axis=0) + radius.max()
-    return Track(rng.uniform(-reach[0], 1 - reach[1]) + offset, radius, angle)
+    size, length = rng.uniform(0.11, 0.17), rng.uniform(0.36, 0.48)
+    angle = rng.uniform(0, 2 * np.pi) + 2 * np.pi * rng.uniform(-0.2, 0.2) * u
+    swing = 0.18 * length * np.sin(rng.uniform(0, 2 * np.pi) + 2 * np.pi * rng.uniform(1.2, 1.6) * u)
+    along = {"slide": length * u, "shake": swing, "nod": swing}.get(motion.split("_")[0], 0 * u)
+    offset = along[:, None] * np.array(DIRECTIONS.get(motion, (0, 0)))
+    growth = 2.6 * length * u * {"grow": 1, "shrink": -1}.get(motion, 0)
+    radius = size * np.exp(growth)
+    lowest, highest = (offset - radius[:, None]).min(axis=0), (offset + radius[:, None]).max(axis=0)
+    return Track(rng.uniform(-lowest, 1 - highest) + offset, radius, angle)
 
 
 def _speck(frames: int, rng: np.random.Generator) -> Track:
@@ -271,7 +283,10 @@ def _distance(shape: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _paint(planes: np.ndarray, cover: np.ndarray, colour: np.ndarray) -> None:
     """Lay ``colour`` [c] over ``planes`` [c f y x] in place, as much as ``cover`` [f y x] says."""
-    touched = slice(None), *np.ix_(*(np.flatnonzero(cover.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))))
+    touched = (
+        slice(None),
+        *np.ix_(*(np.flatnonzero(cover.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1)))),
+    )
     part = planes[touched]
     planes[touched] = part + cover[touched[1:]] * (colour[:, None, None, None] - part)
 
@@ -310,4 +325,6 @@ def _spread(noise: np.ndarray, side: int) -> np.ndarray:
 def _main() -> None:
     """Render one part, as a child process of ``ensure_corpus``: the job is the last argument, as JSON."""
     job = json.loads(sys.argv[-1])
-    _render_part(Path(job["folder"]), CorpusSettings(**job["settings"]), job["part"], job["parts"], job["parent"])
+    _render_part(
+        Path(job["folder"]), CorpusSettings(**job["settings"]), job["part"], job["parts"], job["parent"]
+    )

@@ -7,7 +7,6 @@ change what is drawn.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from worldjepa.data.bad_files import no_good_file
+from worldjepa.data.badfiles import no_good_file
 from worldjepa.data.clips import ClipCutter, EvaluationClips, Sample, TrainingClips
 from worldjepa.data.listing import FileList
 from worldjepa.data.order import SampleOrder
@@ -24,8 +23,6 @@ from worldjepa.data.sampling import ClipSampling
 from worldjepa.data.transforms import Transform
 from worldjepa.data.workers import StepLoader
 from worldjepa.types import BadFile, Batch
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,23 +36,11 @@ class Source:
 class ClipLoader(Iterator[Batch]):
     """An iterator of batches that owns worker processes; ``close`` (or ``with``) ends them."""
 
-    def __init__(self, steps: StepLoader, *, replaced: bool):
-        self._steps, self._replaced = steps, replaced
-        self._bad: tuple[BadFile, ...] = ()
+    def __init__(self, steps: StepLoader, batches: Iterator[Batch]):
+        self._steps, self._batches = steps, batches
 
     def __next__(self) -> Batch:
-        for packed in self._steps:
-            bad = self._bad + packed.bad
-            if self._replaced and packed.empty:
-                self.close()
-                raise no_good_file(packed.bad)
-            if not packed.views:  # an evaluation batch of bad files only: they go with the next batch
-                self._bad = bad
-                continue
-            self._bad = ()
-            second = packed.views[1] if len(packed.views) > 1 else None
-            return Batch(packed.views[0], second=second, labels=packed.labels, paths=packed.paths, bad=bad)
-        raise StopIteration
+        return next(self._batches)
 
     def close(self) -> None:
         """End the workers."""
@@ -64,7 +49,7 @@ class ClipLoader(Iterator[Batch]):
     def __enter__(self) -> ClipLoader:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -103,7 +88,7 @@ def clip_loader(
     steps = StepLoader(
         dataset, rows, first_step, last_step, collate=pack, num_workers=num_workers, pin_memory=pin_memory
     )
-    return ClipLoader(steps, replaced=True)
+    return ClipLoader(steps, _training_batches(steps))
 
 
 def evaluation_loader(
@@ -118,15 +103,44 @@ def evaluation_loader(
 ) -> ClipLoader:
     """Return the centre clip of every file, in order, without augmentation, labels included.
 
-    The last batch may be smaller; a bad file is left out and listed in ``Batch.bad``.
+    Batches may be smaller than asked: a bad file is left out, and listed in ``Batch.bad``. Iterating raises
+    ``NoGoodFileError`` when there is no good file in the list.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}: expected 1 or more")
     dataset = EvaluationClips(files, sampling, size, reader)
     rows = _OrderedRows(batch_size, len(dataset))
     num_steps = -(-len(dataset) // batch_size)
-    steps = StepLoader(dataset, rows, 0, num_steps, collate=pack, num_workers=num_workers, pin_memory=pin_memory)
-    return ClipLoader(steps, replaced=False)
+    steps = StepLoader(
+        dataset, rows, 0, num_steps, collate=pack, num_workers=num_workers, pin_memory=pin_memory
+    )
+    return ClipLoader(steps, _evaluation_batches(steps))
+
+
+def _training_batches(steps: StepLoader) -> Iterator[Batch]:
+    for packed in steps:
+        if packed.empty:
+            steps.close()
+            raise no_good_file(packed.bad)
+        yield packed.batch()
+
+
+def _evaluation_batches(steps: StepLoader) -> Iterator[Batch]:
+    """Yield batches one late: what is said of bad files alone goes with the batch before, or the first."""
+    held: Batch | None = None
+    bad: tuple[BadFile, ...] = ()
+    for packed in steps:
+        if not packed.views:
+            bad += packed.bad
+            continue
+        if held is not None:
+            yield replace(held, bad=held.bad + bad)
+            bad = ()
+        held = packed.batch()
+    if held is not None:
+        yield replace(held, bad=held.bad + bad)
+    elif bad:
+        raise no_good_file(bad)
 
 
 def default_num_workers(world_size: int = 1) -> int:
@@ -166,6 +180,11 @@ class Packed:
     paths: tuple[str, ...]
     bad: tuple[BadFile, ...]
     empty: bool
+
+    def batch(self) -> Batch:
+        """Return it as the type that leaves the room."""
+        second = self.views[1] if len(self.views) > 1 else None
+        return Batch(self.views[0], second=second, labels=self.labels, paths=self.paths, bad=self.bad)
 
     def pin_memory(self) -> Packed:
         """Return the batch in page-locked memory (torch's pinning thread calls this)."""

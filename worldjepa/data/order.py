@@ -33,7 +33,9 @@ class SampleOrder:
 
     def __init__(self, sizes: Sequence[int], weights: Sequence[float], seed: int):
         if len(sizes) != len(weights) or not sizes:
-            raise ValueError(f"expected one weight for each source, got {len(weights)} for {len(sizes)} sources")
+            raise ValueError(
+                f"expected one weight for each source, got {len(weights)} for {len(sizes)} sources"
+            )
         if any(not 0 < weight < math.inf for weight in weights):
             raise ValueError(f"data.sources: weights have to be positive numbers, got {list(weights)}")
         if any(size < 1 for size in sizes):

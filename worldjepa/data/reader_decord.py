@@ -28,6 +28,10 @@ except ImportError as error:
 
 # decord 0.6.0 carries an FFmpeg without an AV1 decoder, and returns wrong frames of HEVC without a word.
 REFUSED_CODECS = {"hevc", "av1", "libdav1d", "libaom-av1"}
+# It seeks inexactly in MPEG streams and fills the gaps with neighbouring frames.
+REFUSED_CONTAINERS = {"mpegts", "mpeg", "mpegvideo"}
+
+decord.logging.set_level(decord.logging.QUIET)
 
 
 class DecordReader:
@@ -42,10 +46,15 @@ class DecordReader:
     def probe(self, path: FilePath) -> VideoInfo:
         """Return the timeline and display size of ``path``."""
         timeline = self._timelines.timeline(path)
-        if timeline.codec in REFUSED_CODECS:
-            raise UnsupportedVideoError(f"{path}: decord does not read {timeline.codec} exactly; use data.reader=pyav")
-        if timeline.by_order or timeline.mirror:
-            raise UnsupportedVideoError(f"{path}: decord does not read this timeline exactly; use data.reader=pyav")
+        kind = f"{timeline.codec} in {timeline.container}"
+        if timeline.codec in REFUSED_CODECS or timeline.container in REFUSED_CONTAINERS or timeline.by_order:
+            raise UnsupportedVideoError(f"{path}: decord does not read {kind} exactly; use data.reader=pyav")
+        if timeline.open_gop:
+            raise UnsupportedVideoError(
+                f"{path}: decord seeks wrongly in its open GOPs; use data.reader=pyav"
+            )
+        if timeline.mirror:
+            raise UnsupportedVideoError(f"{path}: decord ignores that it is mirrored; use data.reader=pyav")
         return self._timelines.probe(path)
 
     def read(self, path: FilePath, indices: Sequence[int], size: Size = None) -> UInt8[Tensor, "f c y x"]:

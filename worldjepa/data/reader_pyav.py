@@ -83,7 +83,9 @@ class PyavReader:
             raise _verdict(path, error) from error
         missing = [i for i in needed if i not in images]
         if missing:
-            raise BadVideoError(f"{path}: frame {missing[0]} of {len(timeline.pts)} does not come out of the decoder")
+            raise BadVideoError(
+                f"{path}: frame {missing[0]} of {len(timeline.pts)} does not come out of the decoder"
+            )
         clip = torch.from_numpy(np.stack([images[i] for i in wanted]))
         return clip.permute(0, 3, 1, 2)
 

@@ -20,13 +20,16 @@ from worldjepa.data.video import (
 )
 
 try:
+    import torchcodec
     from torchcodec.decoders import VideoDecoder
 except ImportError as error:
-    raise ImportError("data.reader=torchcodec needs the package torchcodec: python -m pip install torchcodec") from error
-except (OSError, RuntimeError) as error:
     raise ImportError(
-        "torchcodec is installed but finds no FFmpeg libraries to load: sudo apt-get install ffmpeg"
+        "data.reader=torchcodec needs the package torchcodec: python -m pip install torchcodec"
     ) from error
+if torchcodec.ffmpeg_major_version is None:
+    raise ImportError(
+        "torchcodec finds no FFmpeg libraries to load; install them: sudo apt-get install ffmpeg"
+    )
 
 
 class TorchcodecReader:

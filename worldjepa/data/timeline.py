@@ -20,7 +20,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from jaxtyping import Float64, Int64
 
-from worldjepa.data.truncation import check_complete
+from worldjepa.data.truncation import check_index, check_length
 from worldjepa.data.video import BadVideoError, FilePath, UnsupportedVideoError
 
 # What the decoder notices must end the decode, not be painted over with concealed blocks.
@@ -33,7 +33,8 @@ class Timeline:
 
     ``pts`` is in the stream's time base. Frame ``i`` decodes from key packet number ``entry[i]``, whose
     timestamps are in ``key_pts`` and ``key_dts``. ``by_order``: timestamps cannot be trusted, so decode
-    from the start and count. Stored frames of ``height`` x ``width`` come upright by mirroring them left
+    from the start and count. ``open_gop``: some frames shown before a key packet's come after it in the
+    file. Stored frames of ``height`` x ``width`` come upright by mirroring them left
     to right (if ``mirror``) and then turning them ``quarter_turns`` times counter-clockwise.
     """
 
@@ -43,6 +44,8 @@ class Timeline:
     key_pts: Int64[np.ndarray, " k"]
     key_dts: Int64[np.ndarray, " k"]
     by_order: bool
+    open_gop: bool
+    container: str
     codec: str
     height: int
     width: int
@@ -94,11 +97,13 @@ def decode_checked(packets: Iterator[Packet], path: FilePath) -> Iterator[VideoF
 
 def read_timeline(path: FilePath) -> Timeline:
     """Work out the timeline of ``path``; raises ``BadVideoError``, ``UnsupportedVideoError`` or av's errors."""
+    check_length(path)
     with open_video(path) as container:
         stream = pick_stream(container, path)
         marks, first = _scan(container, stream, path)
-        check_complete(path, container, stream, num_packets=len(marks))
-        unordered = container.format.name == "avi" and stream.codec_context.has_b_frames
+        check_index(path, container, stream, num_packets=len(marks))
+        format_name = container.format.name
+        unordered = format_name == "avi" and stream.codec_context.has_b_frames
         codec = stream.codec_context.name
         time_base = float(stream.time_base)
         rate = float(stream.average_rate or stream.guessed_rate or 25)
@@ -123,8 +128,12 @@ def read_timeline(path: FilePath) -> Timeline:
         seconds=pts * time_base if trusted else pts / rate,
         entry=np.asarray(entry, dtype=np.int64),
         key_pts=np.asarray([mark.pts or 0 for mark in keys], dtype=np.int64),
-        key_dts=np.asarray([mark.pts or 0 if mark.dts is None else mark.dts for mark in keys], dtype=np.int64),
+        key_dts=np.asarray(
+            [mark.pts or 0 if mark.dts is None else mark.dts for mark in keys], dtype=np.int64
+        ),
         by_order=not trusted,
+        open_gop=_has_leading_pictures(marks),
+        container=format_name,
         codec=codec,
         height=first.height,
         width=first.width,
@@ -166,7 +175,9 @@ def _scan(container: InputContainer, stream: VideoStream, path: FilePath) -> tup
         if not packet.size:
             continue
         if packet.is_corrupt:
-            raise BadVideoError(f"{path}: its packet {len(marks)} is incomplete (the file is damaged or cut off)")
+            raise BadVideoError(
+                f"{path}: its packet {len(marks)} is incomplete (the file is damaged or cut off)"
+            )
         marks.append(_Mark(packet.pts, packet.dts, packet.is_keyframe, not packet.is_discard))
     if first is None:
         raise BadVideoError(f"{path}: none of its {len(marks)} video packets could be decoded")
@@ -189,6 +200,16 @@ def _entries(marks: list[_Mark]) -> tuple[list[int], list[int]]:
             found.append((mark.pts, entry))
     found.sort()
     return [pts for pts, _ in found], [entry for _, entry in found]
+
+
+def _has_leading_pictures(marks: list[_Mark]) -> bool:
+    key_pts = None
+    for mark in marks:
+        if mark.is_key:
+            key_pts = mark.pts
+        elif mark.pts is not None and key_pts is not None and mark.pts < key_pts:
+            return True
+    return False
 
 
 def _decoded_pts(path: FilePath) -> list[int | None]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import UInt8
@@ -19,6 +19,7 @@ from torchvision.transforms.v2 import functional as v2
 MARGIN = 256 / 224
 
 
+@runtime_checkable
 class Transform(Protocol):
     """Says at what size to decode, then makes the square clip."""
 
@@ -48,7 +49,10 @@ class TrainTransform:
 
     def __post_init__(self):
         _check_size(self.size)
-        for name, (low, high), most in (("scale", self.crop_scale, 1.0), ("aspect", self.crop_aspect, math.inf)):
+        for name, (low, high), most in (
+            ("scale", self.crop_scale, 1.0),
+            ("aspect", self.crop_aspect, math.inf),
+        ):
             if not 0 < low <= high <= most:
                 raise ValueError(f"data.crop_{name}=[{low}, {high}]: expected 0 < first <= second <= {most}")
         if not 0 <= self.flip <= 1:

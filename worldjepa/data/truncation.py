@@ -12,24 +12,28 @@ from worldjepa.data.video import BadVideoError, FilePath
 EBML_HEADER, EBML_SEGMENT = 0x1A45DFA3, 0x18538067
 
 
-def check_complete(path: FilePath, container: InputContainer, stream: VideoStream, *, num_packets: int) -> None:
-    """Raise ``BadVideoError`` if bytes or packets that the container announces are missing.
-
-    An index (mp4, AVI) says where each packet ends; RIFF and Matroska state their length in bytes. The
-    frame count of the header is not used: edit lists make it differ in sound files.
-    """
-    size = os.path.getsize(path)
-    entries = stream.index_entries
-    if "mp4" in container.format.name:
-        ends = max((entry.pos + entry.size for entry in entries), default=0)
-        if ends > size or num_packets < len(entries):
-            raise BadVideoError(
-                f"{path}: is cut off: its index lists {len(entries)} frames in {ends} bytes, "
-                f"there are {num_packets} in {size}"
-            )
-    stated = _stated_length(path)
+def check_length(path: FilePath) -> None:
+    """Raise ``BadVideoError`` if a RIFF or Matroska header states more bytes than the file has."""
+    size, stated = os.path.getsize(path), _stated_length(path)
     if stated is not None and stated > size:
         raise BadVideoError(f"{path}: is cut off: its header states {stated} bytes, the file has {size}")
+
+
+def check_index(path: FilePath, container: InputContainer, stream: VideoStream, *, num_packets: int) -> None:
+    """Raise ``BadVideoError`` if packets that an mp4's index announces are missing.
+
+    The index says where each packet ends. The frame count of the header is not used: edit lists make it
+    differ from what there is in sound files.
+    """
+    if "mp4" not in container.format.name:
+        return
+    size, entries = os.path.getsize(path), stream.index_entries
+    ends = max((entry.pos + entry.size for entry in entries), default=0)
+    if ends > size or num_packets < len(entries):
+        raise BadVideoError(
+            f"{path}: is cut off: its index lists {len(entries)} frames in {ends} bytes, "
+            f"there are {num_packets} in {size}"
+        )
 
 
 def _stated_length(path: FilePath) -> int | None:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float64, UInt8
@@ -53,6 +53,7 @@ class VideoInfo:
     width: int
 
 
+@runtime_checkable
 class Reader(Protocol):
     """One way to get frames out of a file."""
 

@@ -110,13 +110,12 @@ class MaskedPrediction(nn.Module):
         grid = self.encoder.grid(frames)
         raw = self.target_latents(frames)
         targets = normalise_latents(raw, self.latent_norm)
-        losses, contexts, predictions = [], [], []
-        for setting, mask in enumerate(masks):
-            context = self.encoder.visible(frames, mask.context)
-            predicted = self.predictor(context, mask, grid, setting)
-            losses.append(regression_loss(predicted, gather_tokens(targets, mask.target), self.loss))
-            contexts.append(context)
-            predictions.append(predicted)
+        contexts = self.context_latents(frames, masks)
+        predictions = self.predict(contexts, masks, grid)
+        losses = [
+            regression_loss(predicted, gather_tokens(targets, mask.target), self.loss)
+            for predicted, mask in zip(predictions, masks, strict=True)
+        ]
         terms = {"prediction": torch.stack(losses).mean(dim=0)}
         if len(self.weights) > 1:
             terms |= self._regularise(contexts[0].mean(dim=1), second, masks[0], seed)
@@ -126,6 +125,18 @@ class MaskedPrediction(nn.Module):
     def target_latents(self, frames: Float[Tensor, "b f c y x"]) -> Float[Tensor, "b n d"]:
         """Return the target encoder's latents before the latent norm."""
         return self.target_encoder(frames).flatten(1, 2)
+
+    def context_latents(
+        self, frames: Float[Tensor, "b f c y x"], masks: tuple[Masks, ...]
+    ) -> list[Float[Tensor, "b _ d"]]:
+        """Return the context encoder's latents of the visible tokens of each mask setting."""
+        return [self.encoder.visible(frames, mask.context) for mask in masks]
+
+    def predict(
+        self, contexts: list[Float[Tensor, "b _ d"]], masks: tuple[Masks, ...], grid: Grid
+    ) -> list[Float[Tensor, "b _ d"]]:
+        """Return the predicted latents of the target tokens of each mask setting."""
+        return [self.predictor(c, mask, grid, i) for i, (c, mask) in enumerate(zip(contexts, masks, strict=True))]
 
     def _regularise(self, pooled: Tensor, second: Tensor | None, mask: Masks, seed: int) -> dict[str, Tensor]:
         terms = {}

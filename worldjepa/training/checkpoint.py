@@ -11,7 +11,7 @@ import logging
 import os
 import platform
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from worldjepa.artifact import (
     TornFolderError,
+    Writer,
     checkpoint_path,
     is_whole,
     point_latest,
@@ -83,7 +84,7 @@ def save_checkpoint(
         logger.info("%s is already saved", path)
         return path
     state = {"step": step, "record": dict(record), "versions": package_versions()}
-    writers: dict[str, Callable[[Path], None]] = {
+    writers: dict[str, Writer] = {
         "config.yaml": _text(yaml.safe_dump(dict(config), sort_keys=False)),
         "model.safetensors": _tensors({clean_name(name): tensor for name, tensor in model.items()}),
         "train_state.safetensors": _tensors(optimizer),
@@ -220,11 +221,11 @@ def _first(keys: list[str]) -> str:
     return ", ".join(keys[:_LISTED]) + more
 
 
-def _text(text: str) -> Callable[[Path], None]:
-    return lambda path: (path.write_text(text, encoding="utf-8"), None)[1]
+def _text(text: str) -> Writer:
+    return lambda path: path.write_text(text, encoding="utf-8")
 
 
-def _tensors(tensors: Mapping[str, Tensor]) -> Callable[[Path], None]:
+def _tensors(tensors: Mapping[str, Tensor]) -> Writer:
     """Return a writer of a safetensors file; tensors that share memory are written apart."""
 
     def write(path: Path) -> None:

@@ -21,7 +21,8 @@ from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
-_control: dist.ProcessGroup | None = None  # gloo, for flags and small objects that live on the CPU
+# gloo, for flags and small objects that live on the CPU; None is the default group, gloo itself on a CPU
+_control: dist.ProcessGroup | None = None
 
 
 def rank() -> int:
@@ -68,10 +69,11 @@ def process_group(device: str, *, timeout: float = 600.0) -> Iterator[torch.devi
     bound = timedelta(seconds=timeout)
     if device == "cuda":
         dist.init_process_group("nccl", timeout=bound, device_id=here)
-        _control = dist.new_group(backend="gloo", timeout=bound)
+        control = dist.new_group(backend="gloo", timeout=bound)
+        assert isinstance(control, dist.ProcessGroup)
+        _control = control
     else:
         dist.init_process_group("gloo", timeout=bound)
-        _control = dist.group.WORLD
     clean = False
     try:
         yield here
@@ -144,7 +146,7 @@ class _MeanOverRanks(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         return _reduce(gradient)
 
 

@@ -20,4 +20,6 @@ def update_target(target: nn.Module, source: nn.Module, momentum: float) -> None
         odd = sorted(mine.keys() ^ theirs.keys())
         raise ValueError(f"target and source differ in {len(odd)} parameters, among them {odd[:5]}")
     if mine:
-        torch._foreach_lerp_(list(mine.values()), [theirs[name] for name in mine], 1.0 - momentum)
+        starts: list[torch.Tensor] = list(mine.values())
+        ends: list[torch.Tensor] = [theirs[name] for name in mine]
+        torch._foreach_lerp_(starts, ends, 1.0 - momentum)  # pyright: ignore[reportPrivateImportUsage]

@@ -1,7 +1,8 @@
-"""Is my run healthy? Gauges of the latents, and an alarm that says what was seen and what to try."""
+"""Is my run healthy? Gauges of a batch's latents and predictions (``alarm.py`` judges them)."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -18,12 +19,12 @@ _MAX_TOKENS = 4096  # rows of the matrix whose rank is measured; its cost is row
 class Gauges:
     """One look at a batch's latents and predictions.
 
-    ``std``: standard deviation over clips at the same place, mean over dimensions (latents that went
-    through LayerNorm: 0 to about 1); ``std_lowest``: that of the least varying dimension. ``raw_std``
-    and ``raw_scale`` (root mean square): the same of the encoder's output before LayerNorm, which hides a
-    shrinking scale. ``effective_rank``: 1 to d. ``cosine``: mean over pairs of clips, of pooled latents.
-    ``prediction``: the predictor's loss; ``copy_nearest`` and ``mean_latent``: those of two predictors
-    that learnt nothing.
+    ``std``: standard deviation over clips at the same place, mean over dimensions, as a share of the
+    latents' root mean square (0 to about 1); ``std_lowest``: that of the least varying dimension.
+    ``raw_std`` and ``raw_scale`` (root mean square): of the encoder's output before LayerNorm, which
+    hides a shrinking scale. ``effective_rank``: 1 to d. ``cosine``: mean over pairs of clips, of latents
+    pooled over the clip. ``predictor``: the predictor's loss; ``copy_nearest`` and ``mean_latent``:
+    those of two predictors that learnt nothing.
     """
 
     std: float
@@ -32,7 +33,7 @@ class Gauges:
     raw_scale: float
     effective_rank: float
     cosine: float
-    prediction: float
+    predictor: float
     copy_nearest: float
     mean_latent: float
 
@@ -55,7 +56,8 @@ def measure(
     if raw.shape[0] < 2 or raw.shape[1] != grid.n:
         raise ValueError(f"got latents {tuple(raw.shape)}; gauges need 2 clips or more of {grid.n} tokens")
     raw, targets = raw.float(), targets.float()
-    spread, raw_spread = spread_over_clips(targets), spread_over_clips(raw)
+    scale = targets.square().mean().sqrt().clamp_min(torch.finfo(torch.float32).tiny)
+    spread, raw_spread = spread_over_clips(targets) / scale, spread_over_clips(raw)
     losses = []
     mean = targets.mean(dim=(0, 1))
     for prediction, mask in zip(predictions, masks, strict=True):
@@ -71,14 +73,14 @@ def measure(
         raw_scale=raw.square().mean().sqrt().item(),
         effective_rank=effective_rank(_some_rows(targets.flatten(0, 1))),
         cosine=mean_cosine(targets.mean(dim=1)),
-        prediction=predicted,
+        predictor=predicted,
         copy_nearest=copied,
         mean_latent=constant,
     )
 
 
 def spread_over_clips(latents: Float[Tensor, "b n d"]) -> Float[Tensor, " d"]:
-    """Return each dimension's standard deviation over clips at the same place (root mean square over places).
+    """Return each dimension's standard deviation over clips at the same place, averaged over places.
 
     An encoder that tells places apart but not clips has none.
     """
@@ -91,6 +93,8 @@ def effective_rank(rows: Float[Tensor, "n d"]) -> float:
     The rows are not centred, as in the paper: latents that are all the same have rank 1.
     """
     rows = rows.double()
+    if not rows.isfinite().all():
+        return math.nan
     gram = rows.T @ rows if rows.shape[0] >= rows.shape[1] else rows @ rows.T
     singular = torch.linalg.eigvalsh(gram).clamp_min(0.0).sqrt()
     total = singular.sum()
@@ -116,14 +120,16 @@ def nearest_visible(masks: Masks, grid: Grid) -> Int[Tensor, "b m"]:
     """
     rows = []
     for context, target in zip(_places(masks.context, grid), _places(masks.target, grid), strict=True):
-        # Row by row: [m k 3] of a whole batch of long clips does not fit into memory.
-        distance = sum((target[:, None, axis] - context[None, :, axis]).square() for axis in range(3))
+        # Row by row and axis by axis: [b m k 3] of long clips does not fit into memory.
+        distance = torch.zeros(len(target), len(context), dtype=torch.int32, device=target.device)
+        for axis in range(3):
+            distance += (target[:, None, axis] - context[None, :, axis]).square()
         rows.append(distance.argmin(dim=1))
     return masks.context.gather(1, torch.stack(rows))
 
 
 def _places(ids: Int[Tensor, "b k"], grid: Grid) -> Int[Tensor, "b k 3"]:
-    return torch.stack([ids // grid.p, ids // grid.w % grid.h, ids % grid.w], dim=-1)
+    return torch.stack([ids // grid.p, ids // grid.w % grid.h, ids % grid.w], dim=-1).int()
 
 
 def _take(latents: Float[Tensor, "b n d"], ids: Int[Tensor, "b k"]) -> Float[Tensor, "b k d"]:

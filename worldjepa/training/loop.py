@@ -19,7 +19,7 @@ from torch import nn
 
 from worldjepa.artifact import CheckpointWriteError
 from worldjepa.config import TrainConfig
-from worldjepa.data.bad_files import BadFileLedger
+from worldjepa.data.badfiles import BadFileLog
 from worldjepa.model.masking import MaskingStrategy, draw_masks
 from worldjepa.model.world_model import WorldModel, as_unit_range, normalise_pixels
 from worldjepa.objectives.masked import MaskedPrediction, Seen, regression_loss
@@ -67,9 +67,8 @@ class Trainer:
     objective: MaskedPrediction
     strategies: tuple[MaskingStrategy, ...]
     batches: Callable[[int], Iterator[Batch]]
-    file_list: str
     device: torch.device
-    bad_files: BadFileLedger
+    bad_files: BadFileLog
     draw_pictures: Callable[[WorldModel, tuple[Masks, ...], int, Logbook], None] | None = None
     step: int = 0
     skipped: int = 0
@@ -124,7 +123,9 @@ class Trainer:
                 if leaving or self._due(loop.checkpoint_every):
                     self.save(book)
                 if leaving and self.step < self.total:
-                    book.note(f"stopped at step {self.step} of {self.total}; the same command continues from here")
+                    book.note(
+                        f"stopped at step {self.step} of {self.total}; the same command continues from here"
+                    )
                     return False
                 waiting = time.perf_counter()
         return True
@@ -236,7 +237,7 @@ class Trainer:
                 config=to_dict(self.config),
                 model=self.model.state_dict(),
                 optimizer=optimizer_tensors(self.optimizer, self.objective.named_parameters()),
-                record={"skipped": self.skipped, "file_list": self.file_list, "health": self.monitor.state()},
+                record={"skipped": self.skipped, "health": self.monitor.state()},
                 keep_last=loop.keep_last,
                 keep_every=loop.keep_every,
             )
@@ -258,5 +259,3 @@ class Trainer:
         )
         self.step, self.skipped = checkpoint.step, checkpoint.record["skipped"]
         self.monitor.restore(checkpoint.record["health"])
-
-

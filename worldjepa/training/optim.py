@@ -103,8 +103,9 @@ def make_optimizer(model: nn.Module, optim: OptimConfig) -> torch.optim.AdamW:
     groups = parameter_groups(model)
     if not groups:
         raise ValueError("the model has no parameter that requires a gradient")
+    beta1, beta2 = optim.betas
     fused = all(p.device.type in ("cpu", "cuda") for group in groups for p in group["params"])
-    return torch.optim.AdamW(groups, lr=0.0, betas=tuple(optim.betas), eps=optim.eps, fused=fused)
+    return torch.optim.AdamW(groups, lr=0.0, betas=(beta1, beta2), eps=optim.eps, fused=fused)
 
 
 def set_rates(optimizer: torch.optim.Optimizer, step: int, total: int, optim: OptimConfig) -> float:

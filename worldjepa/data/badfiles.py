@@ -1,4 +1,4 @@
-"""The ledger of bad files: each listed once, on disk before its batch is used; too many end the run."""
+"""The log of bad files: each listed once, on disk before its batch is used; too many end the run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class NoGoodFileError(ValueError):
     """A draw met bad files only."""
 
 
-class BadFileLedger:
+class BadFileLog:
     """Writes ``bad_files.jsonl`` and watches the share of bad files among the different files tried.
 
     The share is checked once ``min_tried`` files were tried since the start of this process. Ranks may
@@ -36,24 +36,22 @@ class BadFileLedger:
     def record(self, batch: Batch) -> None:
         """Take note of the files of ``batch``; raises ``TooManyBadFilesError``. Call it before using the batch."""
         self._tried.update(batch.paths)
-        self.add(batch.bad)
-
-    def add(self, bad: Iterable[BadFile]) -> None:
-        """List files that are not listed yet and check the share."""
-        new = [file for file in bad if file.path not in self._bad]
-        if not new:
-            return
-        self._bad.update((file.path, file.reason) for file in reversed(new))
-        self._tried.update(file.path for file in new)
-        self._append(new)
-        share = len(self._bad) / len(self._tried)
+        self._tried.update(file.path for file in batch.bad)
+        new: dict[str, str] = {}
+        for file in batch.bad:
+            if file.path not in self._bad:
+                new.setdefault(file.path, file.reason)
+        if new:
+            self._bad.update(new)
+            self._append(new)
+        share = len(self._bad) / max(1, len(self._tried))
         if len(self._tried) >= self._min_tried and share > self._max_bad_share:
             raise TooManyBadFilesError(
                 f"{len(self._bad)} of {len(self._tried)} files tried are bad ({share:.0%}; data.max_bad_share allows "
                 f"{self._max_bad_share:.0%}). They are listed in {self._path}; {_examples(self._bad)}"
             )
 
-    def _append(self, new: list[BadFile]) -> None:
+    def _append(self, new: dict[str, str]) -> None:
         with open(self._path, "a+", encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             file.seek(0)
@@ -61,18 +59,19 @@ class BadFileLedger:
             listed = {json.loads(line)["path"] for line in text.splitlines() if line.endswith("}")}
             if text and not text.endswith("\n"):
                 file.write("\n")  # a line torn by a crash stays on its own
-            for entry in new:
-                if entry.path not in listed:
-                    listed.add(entry.path)
-                    file.write(json.dumps({"path": entry.path, "reason": entry.reason}) + "\n")
+            for path, reason in new.items():
+                if path not in listed:
+                    file.write(json.dumps({"path": path, "reason": reason}) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
 
 def no_good_file(bad: Iterable[BadFile]) -> NoGoodFileError:
-    """Return the error for a draw that met bad files only."""
+    """Return the error for a draw, or an evaluation, that met bad files only."""
     reasons = {file.path: file.reason for file in bad}
-    return NoGoodFileError(f"no good file found: all {len(reasons)} files tried for one sample are bad; {_examples(reasons)}")
+    return NoGoodFileError(
+        f"no good file found: all {len(reasons)} files tried are bad; {_examples(reasons)}"
+    )
 
 
 def _examples(reasons: dict[str, str]) -> str:
