@@ -58,7 +58,9 @@ class PublicStep:
         groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=lr, foreach=True)
 
-    def __call__(self, frames: Float[Tensor, "b f c y x"], masks: tuple[Masks, ...], watch: Stopwatch) -> float:
+    def __call__(
+        self, frames: Float[Tensor, "b f c y x"], masks: tuple[Masks, ...], watch: Stopwatch
+    ) -> float:
         """Make one update; return the loss."""
         with watch.part("target"), torch.no_grad():
             latents = self.target(frames).last_hidden_state

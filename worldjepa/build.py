@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import torch
 
@@ -18,6 +19,7 @@ from worldjepa.objectives.masked import MaskedPrediction
 from worldjepa.schema import ConfigError
 from worldjepa.seeding import derive_seed
 from worldjepa.training import distributed
+from worldjepa.validate import read_strategy
 
 BATCH_TERMS = ("variance", "covariance", "sigreg")
 
@@ -123,4 +125,11 @@ def build_objective(config: TrainConfig, model: WorldModel) -> MaskedPrediction:
 
 def build_strategies(config: TrainConfig) -> tuple[MaskingStrategy, ...]:
     """Build the mask settings of a step, in the order of their names in ``masking``."""
-    return tuple(build_strategy(settings) for settings in config.masking.values())
+    return tuple(_strategy(name, settings) for name, settings in config.masking.items())
+
+
+def _strategy(name: str, settings: Mapping[str, Any]) -> MaskingStrategy:
+    read = read_strategy(name, settings)
+    if isinstance(read, dict):  # a user's own function
+        return build_strategy(read)
+    return build_strategy({"strategy": settings["strategy"], **asdict(read)})

@@ -51,7 +51,7 @@ def mask_picture(masks: dict[str, Masks], grid: Grid, rows: int = 2) -> UInt8[Te
 
 def latent_picture(
     frames: UInt8[Tensor, "b f c y x"], latents: Float[Tensor, "b t p d"], grid: Grid, zoom: int = 1
-) -> UInt8[Tensor, "c y x"]:
+) -> UInt8[Tensor, "c rows columns"]:
     """Draw clips above their latents, whose three first principal components become red, green and blue.
 
     A latent step is shown under the first of its frames. The components are those of all clips together.

@@ -102,7 +102,11 @@ def _train(config: TrainConfig, data: Data, run_dir: Path, device: torch.device)
     if checkpoint is not None:
         _check_same_run(checkpoint, config, data, run_dir)
         if checkpoint.step == config.train.steps:
-            logger.info("%s is finished: %d steps; nothing to do (another run.dir= starts anew)", run_dir, checkpoint.step)
+            logger.info(
+                "%s is finished: %d steps; nothing to do (another run.dir= starts anew)",
+                run_dir,
+                checkpoint.step,
+            )
             return not (run_dir / "labels.json").exists()
     elif distributed.is_main():
         _begin(config, data, run_dir)
@@ -204,7 +208,9 @@ class Pictures:
         if frames is None:
             return
         grid = model.encoder.grid(frames)
-        self._keep(mask_picture(dict(zip(self._config.masking, masks, strict=True)), grid), "masks", step, book)
+        self._keep(
+            mask_picture(dict(zip(self._config.masking, masks, strict=True)), grid), "masks", step, book
+        )
         model.eval()
         with torch.no_grad():
             latents = model.encode(frames)
@@ -240,9 +246,7 @@ def evaluate(config: TrainConfig, data: Data, run_dir: Path, device: torch.devic
         return
     model = load(checkpoint, device=device.type)
     untrained = build_model(config).to(device).eval()
-    report = report_labels(
-        model, untrained, lambda: _clips(config, train), lambda: _clips(config, held_out)
-    )
+    report = report_labels(model, untrained, lambda: _clips(config, train), lambda: _clips(config, held_out))
     write_file(run_dir / "labels.json", json.dumps(report.to_dict(), indent=2) + "\n")
     console.print(label_table(report))
     last = json.loads((run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])

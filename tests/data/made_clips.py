@@ -51,9 +51,10 @@ def make_video(
     container_options: dict[str, str] | None = None,
     container_format: str | None = None,
 ) -> Path:
-    """Encode ``count`` numbered frames. ``stamps`` are their times in milliseconds (default: constant rate)."""
+    """Encode ``count`` numbered frames. ``stamps``: their times in milliseconds (None: constant rate)."""
     with av.open(str(path), "w", options=container_options or {}, format=container_format) as container:
         stream = container.add_stream(codec, rate=rate, options=options or {})
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pix_fmt
         stream.codec_context.gop_size = gop
         stream.codec_context.max_b_frames = b_frames

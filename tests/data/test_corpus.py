@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from worldjepa.data import corpus
-from worldjepa.data.corpus import MOTIONS, CorpusSettings, ensure_corpus, read_truth, render
+from worldjepa.data.corpus import MOTIONS, CorpusSettings, ensure_corpus, move, read_truth, render
 
 SMALL = CorpusSettings(train_videos=16, val_videos=8, frames=6, size=32)
 
@@ -123,7 +123,7 @@ def test_importing_the_corpus_leaves_torch_alone():
 
 @pytest.mark.parametrize("settings", [CorpusSettings(size=50), CorpusSettings(frames=1)])
 def test_settings_that_cannot_be_rendered_are_refused(tmp_path, settings):
-    with pytest.raises(ValueError, match="expected a multiple of 8|2 frames or more"):
+    with pytest.raises(ValueError, match=r"expected a multiple of 8|2 frames or more"):
         ensure_corpus(tmp_path, settings)
 
 
@@ -132,33 +132,65 @@ def test_settings_that_cannot_be_rendered_are_refused(tmp_path, settings):
 
 @pytest.mark.parametrize("motion", MOTIONS)
 def test_the_label_is_what_moves(motion):
-    settings = CorpusSettings(frames=16)
     for seed in range(3):
-        _, truth = render(motion, settings, np.random.default_rng(seed))
-        step = np.diff(truth.centres, axis=0)  # [f-1 o 2], x then y
-        area = np.prod(truth.boxes[..., 2:] - truth.boxes[..., :2], axis=-1)
-        if motion.startswith("slide"):
-            axis, sign = {"left": (0, -1), "right": (0, 1), "up": (1, -1), "down": (1, 1)}[motion.split("_")[1]]
-            assert (sign * step[..., axis] > 1).all()
-            np.testing.assert_allclose(step[..., 1 - axis], 0, atol=1e-4)
-        elif motion.startswith("orbit"):
-            turn = step[:-1, :, 0] * step[1:, :, 1] - step[:-1, :, 1] * step[1:, :, 0]  # > 0: clockwise, y down
-            assert (turn * (1 if motion == "orbit_cw" else -1) > 0).all()
+        track = move(motion, 18, np.random.default_rng(seed))
+        step, growth = np.diff(track.centre, axis=0), track.radius[-1] / track.radius[0]
+        if motion in ("grow", "shrink", "rest"):
+            np.testing.assert_allclose(step, 0, atol=1e-12)
+            factor = {"grow": growth, "shrink": 1 / growth, "rest": 2.5 * growth}[motion]
+            assert 2.4 < factor < 3.4
+            continue
+        assert growth == 1
+        axis = 0 if motion in ("slide_left", "slide_right", "shake") else 1
+        np.testing.assert_allclose(step[:, 1 - axis], 0, atol=1e-12)
+        if motion == "shake":
+            turns = np.count_nonzero(np.diff(np.sign(step[:, axis])))
+            assert 2 <= turns <= 4
+            assert 0.1 < np.ptp(track.centre[:, axis]) < 0.2
         else:
-            np.testing.assert_allclose(step, 0, atol=1e-4)
-            assert (area[-1] / area[0] > 1.8).all() if motion == "grow" else (area[0] / area[-1] > 1.8).all()
+            sign = 1 if motion in ("slide_right", "slide_down") else -1
+            assert 0.34 <= sign * step[:, axis].sum() <= 0.46
 
 
-def test_shapes_stay_inside_and_visible_masks_are_disjoint_and_inside_their_boxes():
-    for seed in range(8):
-        _, truth = render(MOTIONS[seed], CorpusSettings(), np.random.default_rng(seed))
-        assert (truth.boxes[..., :2] >= 0).all() and (truth.boxes[..., 2:] <= 80).all()
-        assert truth.masks.sum(axis=1).max() == 1
-        front = truth.masks.shape[1] - 1  # the last object is hidden by none: its box is tight around its mask
-        for frame in (0, 23):
-            rows, columns = np.nonzero(truth.masks[frame, front])
-            expected = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
-            np.testing.assert_array_equal(truth.boxes[frame, front], expected)
+def test_place_size_and_angle_at_mid_time_do_not_tell_the_label():
+    """From the same draws every motion passes through the same state; a shake is in mid-swing."""
+    tracks = {motion: move(motion, 19, np.random.default_rng(5)) for motion in MOTIONS}
+    for motion, track in tracks.items():
+        assert track.radius[9] == pytest.approx(tracks["rest"].radius[0])
+        assert track.angle[9] == pytest.approx(tracks["rest"].angle[9])
+        if motion != "shake":
+            assert ((track.centre[9] >= 0.2) & (track.centre[9] <= 0.8)).all()
+
+
+def test_boxes_and_masks_of_known_shapes():
+    solid = np.zeros((2, 2, 8, 8), bool)  # two frames of two shapes, the second in front
+    solid[0, 0, 1:4, 2:6] = True
+    solid[0, 1, 3:5, 5:8] = True
+    solid[1, 1, 0, 7] = True  # in the second frame the first shape is outside
+    truth = corpus._truth("grow", solid, np.zeros((2, 2, 2), np.float32))
+    expected = [[[2, 1, 6, 4], [5, 3, 8, 5]], [[0, 0, 0, 0], [7, 0, 8, 1]]]
+    np.testing.assert_array_equal(truth.boxes, expected)
+    assert truth.masks[0, 0].sum() == 11  # of 12: one pixel is hidden by the other shape
+    assert not truth.masks[0, 0, 3, 5]
+    np.testing.assert_array_equal(truth.masks[:, 1], solid[:, 1])
+
+
+def test_a_disc_covers_its_area_around_its_centre():
+    track = corpus.Track(np.array([[0.25, 0.5]]), np.array([0.2]), np.zeros(1))
+    rows, columns = np.nonzero(corpus._cover("disc", track, 80)[0] > 0.5)
+    assert columns.mean() + 0.5 == pytest.approx(20, abs=0.05)
+    assert rows.mean() + 0.5 == pytest.approx(40, abs=0.05)
+    assert len(rows) == pytest.approx(np.pi * 16**2, rel=0.02)
+
+
+def test_saved_masks_and_boxes_belong_to_the_picture():
+    for seed, motion in enumerate(MOTIONS):
+        _, truth = render(motion, CorpusSettings(), np.random.default_rng(seed))
+        assert truth.boxes.min() >= 0 and truth.boxes.max() <= 80
+        assert truth.masks.sum(axis=1).max() == 1  # a pixel shows one shape at most
+        for f, o, y, x in np.argwhere(truth.masks)[::97]:
+            x0, y0, x1, y1 = truth.boxes[f, o]
+            assert x0 <= x < x1 and y0 <= y < y1
 
 
 def test_a_mask_covers_the_pixels_of_one_colour():
@@ -172,6 +204,6 @@ def test_a_mask_covers_the_pixels_of_one_colour():
 
 def test_shapes_are_as_often_lighter_as_darker_than_the_ground():
     rng = np.random.default_rng(0)
-    grounds = rng.uniform(0.35, 0.65, (600, 3))
+    grounds = rng.uniform(0.3, 0.7, (600, 3))
     lighter = [corpus._contrast(ground, rng).mean() > ground.mean() for ground in grounds]
     assert 0.44 < np.mean(lighter) < 0.56  # 600 fair draws: 0.5 +- 3 * 0.02

@@ -6,20 +6,22 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from made_clips import make_video, numbers
 from PIL import Image
 
+from tests.data.made_clips import make_video
 from worldjepa.data.badfiles import NoGoodFileError
 from worldjepa.data.listing import FileList, list_files
 from worldjepa.data.loader import ClipLoader, Source, clip_loader, default_num_workers, evaluation_loader
 from worldjepa.data.sampling import ClipSampling
 from worldjepa.data.transforms import TrainTransform
 from worldjepa.data.workers import StepLoader, WorkersDiedError
+from worldjepa.types import Batch
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +45,19 @@ def files(corpus) -> FileList:
 
 
 def load(sources, **changed) -> ClipLoader:
-    settings = dict(
-        sampling=ClipSampling(4, fps=12.5), transform=TrainTransform(16), batch_size=4, seed=7, last_step=6
-    )
+    settings = {"sampling": ClipSampling(4, fps=12.5), "transform": TrainTransform(16)}
+    settings |= {"batch_size": 4, "seed": 7, "last_step": 6}
     sources = sources if isinstance(sources, list) else [Source(sources)]
     return clip_loader(sources, **(settings | changed))
+
+
+def tensors(batch: Batch) -> tuple[torch.Tensor, ...]:
+    assert batch.second is not None and batch.labels is not None
+    return batch.frames, batch.second, batch.labels
+
+
+def all_labels(batches: list[Batch]) -> torch.Tensor:
+    return torch.cat([batch.labels for batch in batches if batch.labels is not None])
 
 
 def test_the_same_samples_for_any_number_of_workers_and_ranks(files):
@@ -56,14 +66,14 @@ def test_the_same_samples_for_any_number_of_workers_and_ranks(files):
     for workers in (1, 4):
         with load(files, views=2, num_workers=workers) as batches:
             for one, other in zip(reference, batches, strict=True):
-                assert torch.equal(one.frames, other.frames) and torch.equal(one.second, other.second)
+                assert all(torch.equal(a, b) for a, b in zip(tensors(one), tensors(other), strict=True))
                 assert (one.paths, one.bad) == (other.paths, other.bad)
-                assert torch.equal(one.labels, other.labels)
     for ranks in (2, 4):
         parts = [list(load(files, views=2, rank=r, world_size=ranks)) for r in range(ranks)]
         for step, one in enumerate(reference):
-            assert torch.equal(one.frames, torch.cat([part[step].frames for part in parts]))
-            assert torch.equal(one.second, torch.cat([part[step].second for part in parts]))
+            shares = zip(*(tensors(part[step]) for part in parts), strict=True)
+            for whole, share in zip(tensors(one), shares, strict=True):
+                assert torch.equal(whole, torch.cat(share))
             assert one.paths == sum((part[step].paths for part in parts), ())
             assert one.bad == sum((part[step].bad for part in parts), ())
 
@@ -85,7 +95,7 @@ def test_bad_files_are_replaced_and_reported(files):
     for path in set(paths):  # each of the six in its own eight passes, and for others
         assert paths.count(path) >= 8
     kinds = [os.path.basename(os.path.dirname(path)) for path in paths]
-    labels = torch.cat([batch.labels for batch in batches]).tolist()
+    labels = all_labels(batches).tolist()
     assert [files.classes[label] for label in labels] == kinds
 
 
@@ -107,8 +117,8 @@ def test_clips_have_the_right_frames(tmp_path):
     batches = evaluation_loader(files, sampling=ClipSampling(4, frame_skip=5), size=42, batch_size=2)
     batch = next(batches)
     assert batch.frames.shape == (2, 4, 3, 42, 42) and batch.paths == files.paths
-    # the cut spans 16 frames, so that it starts at 0 .. 8 and the centre is 4: bit 1 of 4 9 14 19 is 0 0 1 1.
-    # Of 128 columns the crop keeps 43 .. 84, cells 2.7 to 5.3: bits 5 to 2 of the number, at columns -, 5, 21, 37
+    # The cut spans 16 frames: it starts at 0 .. 8, the centre is 4. Decoded as they are (48 rows), the frames
+    # keep columns 43 .. 84 of 128, in which cells 3 and 4 (bits 4 and 3) stand at 5 .. 20 and 21 .. 36.
     cells = batch.frames[0].float().mean(dim=1)[:, 4:10]
     bits = [[int(cells[f, :, x].mean() > 125) for x in (11, 28)] for f in range(4)]
     assert bits == [[number >> 4 & 1, number >> 3 & 1] for number in (4, 9, 14, 19)]
@@ -124,7 +134,7 @@ def test_mixtures_draw_by_weight(files):
     run = files.take(i for i, label in enumerate(files.labels) if label == 0)
     sit = files.take(i for i, label in enumerate(files.labels) if label == 1)
     batches = list(load([Source(run, 3.0), Source(sit, 1.0)], batch_size=64, last_step=4))
-    labels = torch.cat([batch.labels for batch in batches])
+    labels = all_labels(batches)
     assert 0.15 < labels.float().mean() < 0.35
 
 
@@ -144,21 +154,21 @@ def test_evaluation_goes_through_the_list_in_order(files, workers):
         batches = list(loader)
     good = [path for path in files.paths if os.path.basename(path)[0].isdigit()]
     assert [path for batch in batches for path in batch.paths] == good
-    assert torch.cat([batch.labels for batch in batches]).tolist() == [0, 0, 0, 1, 1, 1]
+    assert all_labels(batches).tolist() == [0, 0, 0, 1, 1, 1]
     assert len([file for batch in batches for file in batch.bad]) == 3
 
 
 def test_settings_that_make_no_sense(files):
-    with pytest.raises(ValueError, match="batch_size=4 .* multiple of 3"):
+    with pytest.raises(ValueError, match=r"batch_size=4 .* multiple of 3"):
         load(files, world_size=3)
     with pytest.raises(ValueError, match="num_workers=-1"):
         load(files, num_workers=-1)
-    with pytest.raises(ValueError, match="data.reader='pyva' is unknown; did you mean 'pyav'"):
+    with pytest.raises(ValueError, match=r"data.reader='pyva' is unknown; did you mean 'pyav'"):
         load(files, reader="pyva")
     assert 0 <= default_num_workers() <= 8
 
 
-def children() -> list[multiprocessing.process.BaseProcess]:
+def children() -> list[BaseProcess]:
     return multiprocessing.active_children()
 
 
@@ -182,7 +192,9 @@ class _Killer(torch.utils.data.Dataset):
 def test_workers_that_always_die_end_the_run(monkeypatch):
     monkeypatch.setattr("worldjepa.data.workers.MAX_RESTARTS", 0)  # torch takes 5 s to notice each
     steps = StepLoader(_Killer(), lambda step: [step], 0, 3, collate=list, num_workers=1)
-    with pytest.raises(WorkersDiedError, match="died 1 times in a row at step 0.*SIGKILL.*num_workers lower"):
+    with pytest.raises(
+        WorkersDiedError, match=r"died 1 times in a row at step 0.*SIGKILL.*num_workers lower"
+    ):
         next(steps)
     assert not children()
 

@@ -70,7 +70,9 @@ def test_a_step_encodes_alone_as_in_a_clip(positions, rope):
 
 
 def build_like(encoder, frames_per_step):
-    other = build(attention="step", frames_per_step=frames_per_step, positions=encoder.positions, rope=encoder.rope)
+    other = build(
+        attention="step", frames_per_step=frames_per_step, positions=encoder.positions, rope=encoder.rope
+    )
     other.load_state_dict(encoder.state_dict())
     return other
 
@@ -122,7 +124,9 @@ def test_frames_that_do_not_fit_are_named(shape, message):
         build()(torch.zeros(shape, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("change", [{"attention": "casual"}, {"positions": "none"}, {"rope": "x"}, {"frames_per_step": 3}])
+@pytest.mark.parametrize(
+    "change", [{"attention": "casual"}, {"positions": "none"}, {"rope": "x"}, {"frames_per_step": 3}]
+)
 def test_unknown_choices_are_refused(change):
     with pytest.raises(ValueError, match=next(iter(change))):
         build(**change)

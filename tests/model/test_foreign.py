@@ -30,7 +30,9 @@ def both(frames=4, size=32, dim=48, heads=2, depth=3):
     for parameter in theirs.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     encoder = VideoEncoder(dim=dim, depth=depth, num_heads=heads, patch_size=8, rope="vjepa2")
-    predictor = MaskedPredictor(latent_dim=dim, dim=24, depth=2, num_heads=2, rope="vjepa2", num_mask_tokens=3)
+    predictor = MaskedPredictor(
+        latent_dim=dim, dim=24, depth=2, num_heads=2, rope="vjepa2", num_mask_tokens=3
+    )
     ours = torch.nn.ModuleDict({"encoder": encoder, "masked_predictor": predictor})
     ours.load_state_dict(from_vjepa2(theirs.state_dict(), num_heads=heads, predictor_heads=2))
     return theirs, encoder, predictor

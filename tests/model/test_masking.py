@@ -37,7 +37,9 @@ def test_masks_are_valid_for_any_grid(name, t, h, w, rows, seed):
 
 
 def test_multi_block_hides_whole_tubes():
-    masks = masking.multi_block(GRID, 1, generator(), num_blocks=2, spatial_scale=(0.2, 0.2), aspect=(1.0, 1.0))
+    masks = masking.multi_block(
+        GRID, 1, generator(), num_blocks=2, spatial_scale=(0.2, 0.2), aspect=(1.0, 1.0)
+    )
     places = [sorted(i % GRID.p for i in masks.target[0].tolist() if i // GRID.p == t) for t in range(GRID.t)]
     assert all(step == places[0] for step in places)
     assert sorted(masks.context[0].tolist() + masks.target[0].tolist()) == list(range(GRID.n))
@@ -87,7 +89,10 @@ def test_surplus_tokens_are_dropped_without_a_bias_in_time():
 
 def test_masks_are_a_function_of_seed_and_step():
     strategies = (build_strategy({"strategy": "multi_block"}), build_strategy({"strategy": "future"}))
-    one, same = draw_masks(strategies, GRID, 4, seed=1, step=7), draw_masks(strategies, GRID, 4, seed=1, step=7)
+    one, same = (
+        draw_masks(strategies, GRID, 4, seed=1, step=7),
+        draw_masks(strategies, GRID, 4, seed=1, step=7),
+    )
     other = draw_masks(strategies, GRID, 4, seed=1, step=8)
     assert len(one) == 2 and torch.equal(one[0].target, same[0].target)
     assert one[0].target.shape != other[0].target.shape or not torch.equal(one[0].target, other[0].target)

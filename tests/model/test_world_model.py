@@ -16,7 +16,9 @@ def build(target=True, **changes):
     copied = copy.deepcopy(encoder)
     for parameter in copied.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
-    return WorldModel(encoder=encoder, target_encoder=copied if target else None, image_size=16, **changes).eval()
+    return WorldModel(
+        encoder=encoder, target_encoder=copied if target else None, image_size=16, **changes
+    ).eval()
 
 
 def test_encode_uses_the_target_encoder_and_its_norm():

@@ -42,7 +42,9 @@ def test_sigreg_equals_a_slow_reference():
 def test_sigreg_prefers_a_normal_batch():
     draw = torch.Generator().manual_seed(0)
     normal = torch.randn(512, 8, generator=draw)
-    terms = [sigreg_term(x, same, generator=draw, num_projections=64) for x in (normal, normal * 0.1, normal * 5)]
+    terms = [
+        sigreg_term(x, same, generator=draw, num_projections=64) for x in (normal, normal * 0.1, normal * 5)
+    ]
     assert terms[0] < 0.05 * terms[1] and terms[0] < 0.05 * terms[2]
 
 

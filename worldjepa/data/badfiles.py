@@ -34,7 +34,7 @@ class BadFileLog:
         self._bad: dict[str, str] = {}
 
     def record(self, batch: Batch) -> None:
-        """Take note of the files of ``batch``; raises ``TooManyBadFilesError``. Call it before using the batch."""
+        """Take note of the files of ``batch``, before it is used; raises ``TooManyBadFilesError``."""
         self._tried.update(batch.paths)
         self._tried.update(file.path for file in batch.bad)
         new: dict[str, str] = {}
@@ -47,8 +47,9 @@ class BadFileLog:
         share = len(self._bad) / max(1, len(self._tried))
         if len(self._tried) >= self._min_tried and share > self._max_bad_share:
             raise TooManyBadFilesError(
-                f"{len(self._bad)} of {len(self._tried)} files tried are bad ({share:.0%}; data.max_bad_share allows "
-                f"{self._max_bad_share:.0%}). They are listed in {self._path}; {_examples(self._bad)}"
+                f"{len(self._bad)} of {len(self._tried)} files tried are bad ({share:.0%}; "
+                f"data.max_bad_share allows {self._max_bad_share:.0%}). "
+                f"They are listed in {self._path}; {_examples(self._bad)}"
             )
 
     def _append(self, new: dict[str, str]) -> None:

@@ -1,10 +1,10 @@
 """The built-in labelled corpus: moving shapes as real mp4 files, in Kinetics layout, rendered once.
 
-A clip's label is the kind of motion of one shape, and nothing else tells it: shape, colours, place, size,
-speed, spin, texture and distractors are drawn independently of the label, and the shape is as often lighter
-as darker than its surroundings, so that the mean picture of all classes is the same and a linear readout of
-raw pixels stays near chance. Part of every picture cannot be predicted (a shimmering region, specks on a
-random walk), as in real video. Beside each ``name.mp4``, ``name.npz`` holds the truth by frame.
+A clip's label is the kind of motion that its shapes share. Nothing else tells it: shapes, colours, places at
+mid-time, sizes, speeds, spins, texture and specks are drawn independently of the label, and shapes are as
+often lighter as darker than the ground, so that the mean picture of all classes is the same and a linear
+readout of raw pixels stays near chance. Part of every picture cannot be predicted (a shimmering region,
+specks on a random walk), as in real video. Beside each ``name.mp4``, ``name.npz`` holds the truth by frame.
 
     <root>/train/<motion>/<motion>_00000.mp4   .npz
     <root>/val/<motion>/<motion>_00000.mp4     .npz
@@ -32,14 +32,13 @@ import numpy as np
 log = logging.getLogger(__name__)
 
 VERSION = 1  # raise it when the pictures change: the folder's name hashes it
-MOTIONS = ("slide_left", "slide_right", "slide_up", "slide_down", "shake", "nod", "grow", "shrink")
-DIRECTIONS = {
+MOTIONS = ("slide_left", "slide_right", "slide_up", "slide_down", "shake", "rest", "grow", "shrink")
+DIRECTIONS = {  # x, y; y points down
     "slide_left": (-1, 0),
     "slide_right": (1, 0),
     "slide_up": (0, -1),
     "slide_down": (0, 1),
     "shake": (1, 0),
-    "nod": (0, 1),
 }
 SHAPES = ("disc", "square", "triangle", "ring", "cross", "crescent")
 SPECKS = 3
@@ -60,9 +59,10 @@ class CorpusSettings:
 
 
 class Truth(NamedTuple):
-    """What is really in a video: ``f`` frames, ``o`` objects (``OBJECTS``; the mover is in front).
+    """What is really in a video: ``f`` frames, ``o`` shapes, later ones in front of earlier ones.
 
-    ``boxes`` are x0, y0, x1, y1 in pixels, ``centres`` x, y in pixels, ``masks`` the visible pixels.
+    ``boxes`` are x0, y0, x1, y1 in pixels (ends outside) of the part inside the picture, were it not hidden;
+    a shape wholly outside has a box of zeros. ``centres`` are x, y in pixels, ``masks`` the visible pixels.
     """
 
     motion: str
@@ -102,17 +102,14 @@ def ensure_corpus(
         fcntl.flock(lock, fcntl.LOCK_EX)
         if root.is_dir():  # another process rendered it while we waited
             return root
-        for left_over in root.parent.glob(
-            f"{root.name}.partial-*"
-        ):  # whoever wrote it is dead: we hold the lock
-            shutil.rmtree(left_over)
+        for left_over in root.parent.glob(f"{root.name}.partial-*"):  # we hold the lock: its writer is dead
+            shutil.rmtree(left_over, ignore_errors=True)
         total = settings.train_videos + settings.val_videos
         log.warning("rendering the built-in corpus, once: %d videos of moving shapes into %s", total, root)
         partial = Path(tempfile.mkdtemp(prefix=f"{root.name}.partial-", dir=root.parent))
         _render_in_processes(partial, settings, processes or os.cpu_count() or 1)
-        (partial / "corpus.json").write_text(
-            json.dumps({"motions": MOTIONS, **json.loads(key)}, indent=2) + "\n"
-        )
+        about = {"motions": MOTIONS, **json.loads(key)}
+        (partial / "corpus.json").write_text(json.dumps(about, indent=2) + "\n")
         partial.chmod(0o755)
         partial.rename(root)
     return root
@@ -164,9 +161,8 @@ def _render_in_processes(folder: Path, settings: CorpusSettings, processes: int)
 
 def _render_part(folder: Path, settings: CorpusSettings, part: int, parts: int, parent: int) -> None:
     """Render videos ``part``, ``part + parts``, ... of both splits; stop when ``parent`` is gone."""
-    for split_id, (split, count) in enumerate(
-        (("train", settings.train_videos), ("val", settings.val_videos))
-    ):
+    counts = {"train": settings.train_videos, "val": settings.val_videos}
+    for split_id, (split, count) in enumerate(counts.items()):
         for motion in MOTIONS:
             (folder / split / motion).mkdir(parents=True, exist_ok=True)
         for index in range(part, count, parts):
@@ -177,10 +173,8 @@ def _render_part(folder: Path, settings: CorpusSettings, part: int, parts: int, 
             frames, truth = render(motion, settings, rng)
             path = folder / split / motion / f"{motion}_{index // len(MOTIONS):05d}.mp4"
             _encode(path, frames, settings.fps)
-            masks = np.packbits(truth.masks, axis=-1)
-            np.savez_compressed(
-                path.with_suffix(".npz"), motion=motion, boxes=truth.boxes, centres=truth.centres, masks=masks
-            )
+            saved = truth._replace(masks=np.packbits(truth.masks, axis=-1))
+            np.savez_compressed(path.with_suffix(".npz"), **saved._asdict())
 
 
 def _encode(path: Path, frames: np.ndarray, fps: int) -> None:
@@ -201,10 +195,8 @@ def _encode(path: Path, frames: np.ndarray, fps: int) -> None:
 def render(motion: str, settings: CorpusSettings, rng: np.random.Generator) -> tuple[np.ndarray, Truth]:
     """Return one video, uint8 [f y x c], and its truth, drawn from ``rng``."""
     f, side = settings.frames, settings.size
-    ground = rng.uniform(0.35, 0.65, 3)
-    planes = _texture(ground, side, rng)[:, None] + _shimmer(
-        settings, rng
-    )  # [c f y x]: contiguous colour planes
+    ground = rng.uniform(0.3, 0.7, 3)
+    planes = _texture(ground, side, rng)[:, None] + _shimmer(settings, rng)  # [c f y x]: quicker than c last
     tracks = [move(motion, f, rng) for _ in range(MOVERS)]
     covers = np.stack([_cover(str(rng.choice(SHAPES)), track, side) for track in tracks], axis=1)
     for mover in range(MOVERS):  # later ones in front
@@ -222,29 +214,27 @@ def _truth(motion: str, solid: np.ndarray, centres: np.ndarray) -> Truth:
     visible = solid.copy()
     for front in range(1, solid.shape[1]):
         visible[:, :front] &= ~solid[:, front : front + 1]
-    columns, rows = solid.any(axis=2), solid.any(axis=3)
-    spans = [
-        s for seen in (columns, rows) for s in (seen.argmax(-1), seen.shape[-1] - seen[..., ::-1].argmax(-1))
-    ]
-    boxes = np.stack([spans[0], spans[2], spans[1], spans[3]], axis=-1).astype(np.float32)
-    return Truth(motion, boxes, centres, visible)
+    seen = np.stack([solid.any(axis=2), solid.any(axis=3)], axis=-1)  # [f o side 2]: by column, by row
+    first, end = seen.argmax(axis=2), solid.shape[-1] - seen[:, :, ::-1].argmax(axis=2)
+    boxes = np.concatenate([first, end], axis=-1) * seen.any(axis=2).all(axis=-1, keepdims=True)
+    return Truth(motion, boxes.astype(np.float32), centres, visible)
 
 
 def move(motion: str, frames: int, rng: np.random.Generator) -> Track:
-    """Return the track of a shape that makes ``motion``; it stays inside the picture throughout.
+    """Return the track of a shape that makes ``motion``.
 
-    Everything but the kind of motion (place, size, speed, spin) is drawn in the same way for all.
+    Place, size and angle at mid-time and the spin are drawn alike for all motions; a shape may leave the
+    picture in part. A shake is about as fast as a slide.
     """
     u = np.linspace(-0.5, 0.5, frames)
-    size, length = rng.uniform(0.11, 0.17), rng.uniform(0.36, 0.48)
+    size, length = rng.uniform(0.11, 0.17), rng.uniform(0.34, 0.46)
     angle = rng.uniform(0, 2 * np.pi) + 2 * np.pi * rng.uniform(-0.2, 0.2) * u
-    swing = 0.18 * length * np.sin(rng.uniform(0, 2 * np.pi) + 2 * np.pi * rng.uniform(1.2, 1.6) * u)
-    along = {"slide": length * u, "shake": swing, "nod": swing}.get(motion.split("_")[0], 0 * u)
+    swing = 0.2 * length * np.sin(rng.uniform(0, 2 * np.pi) + 2 * np.pi * rng.uniform(1.2, 1.6) * u)
+    along = swing if motion == "shake" else length * u
     offset = along[:, None] * np.array(DIRECTIONS.get(motion, (0, 0)))
     growth = 2.6 * length * u * {"grow": 1, "shrink": -1}.get(motion, 0)
     radius = size * np.exp(growth)
-    lowest, highest = (offset - radius[:, None]).min(axis=0), (offset + radius[:, None]).max(axis=0)
-    return Track(rng.uniform(-lowest, 1 - highest) + offset, radius, angle)
+    return Track(rng.uniform(0.2, 0.8, 2) + offset, radius, angle)
 
 
 def _speck(frames: int, rng: np.random.Generator) -> Track:
@@ -283,12 +273,8 @@ def _distance(shape: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _paint(planes: np.ndarray, cover: np.ndarray, colour: np.ndarray) -> None:
     """Lay ``colour`` [c] over ``planes`` [c f y x] in place, as much as ``cover`` [f y x] says."""
-    touched = (
-        slice(None),
-        *np.ix_(*(np.flatnonzero(cover.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1)))),
-    )
-    part = planes[touched]
-    planes[touched] = part + cover[touched[1:]] * (colour[:, None, None, None] - part)
+    for plane, value in zip(planes, colour, strict=True):
+        plane += cover * (value - plane)
 
 
 def _contrast(ground: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -325,6 +311,5 @@ def _spread(noise: np.ndarray, side: int) -> np.ndarray:
 def _main() -> None:
     """Render one part, as a child process of ``ensure_corpus``: the job is the last argument, as JSON."""
     job = json.loads(sys.argv[-1])
-    _render_part(
-        Path(job["folder"]), CorpusSettings(**job["settings"]), job["part"], job["parts"], job["parent"]
-    )
+    settings = CorpusSettings(**job["settings"])
+    _render_part(Path(job["folder"]), settings, job["part"], job["parts"], job["parent"])

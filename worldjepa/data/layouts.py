@@ -51,7 +51,7 @@ def read_entries(root: Path, layout: str) -> list[Entry]:
 
 
 def find_files(root: Path, extensions: tuple[str, ...]) -> list[str]:
-    """Return the paths below ``root`` with one of ``extensions``, sorted; hidden files and folders do not count."""
+    """Return the paths below ``root`` with one of ``extensions``, sorted; what is hidden does not count."""
     found: list[str] = []
     seen: set[tuple[int, int]] = set()
     for folder, folders, names in os.walk(root, followlinks=True, onerror=_warn_unreadable):
@@ -205,11 +205,12 @@ def _with_parts(root: Path, extensions: tuple[str, ...]) -> Iterable[tuple[str, 
 
 
 def _read_ssv2(root: Path) -> list[Entry]:
-    """Read Something-Something v2: a folder of numbered videos, and its JSON lists (either release's names)."""
+    """Read Something-Something v2: numbered videos, and JSON lists under either release's names."""
     lists = _ssv2_lists(root)
     if "train" not in lists:
         raise ValueError(
-            f"data.root={root}: expected something-something-v2-train.json (or labels/train.json) beside the videos"
+            f"data.root={root}: expected something-something-v2-train.json, or labels/train.json, "
+            "beside the videos"
         )
     files = {Path(path).stem: path for path in find_files(root, VIDEO_EXTENSIONS)}
     entries, missing = [], 0

@@ -1,4 +1,4 @@
-"""Which files a run trains on: sorted, labelled where labels are known, divided into training and held out."""
+"""Which files a run trains on: sorted, labelled where labels are known, some of them held out."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def clip_loader(
     """
     if batch_size < 1 or batch_size % world_size:
         raise ValueError(
-            f"train.batch_size={batch_size} is the batch of all ranks: expected a positive multiple of {world_size}"
+            f"train.batch_size={batch_size} is that of all ranks: expected a multiple of {world_size}"
         )
     if views not in (1, 2):
         raise ValueError(f"views={views}: expected 1, or 2 for a second clip of each video")

@@ -66,7 +66,8 @@ class DecordReader:
             self._check_timeline(path, video, info)
             frames = video.get_batch(wanted).asnumpy()
         except decord.DECORDError as error:
-            raise BadVideoError(f"{path}: {str(error).strip().splitlines()[-1]}") from error
+            said = str(error).strip().splitlines()[-1].rpartition("] ")[2]  # without decord's clock times
+            raise BadVideoError(f"{path}: {said}") from error
         clip = torch.from_numpy(frames).permute(0, 3, 1, 2)
         return resize_frames(clip, target_size(clip.shape[2], clip.shape[3], size))
 
@@ -77,6 +78,6 @@ class DecordReader:
             if np.abs(offset - offset[0]).max() < 2e-3:
                 return
         raise UnsupportedVideoError(
-            f"{path}: decord's timeline differs from the container's ({len(video)} and {info.num_frames} frames); "
-            "use data.reader=pyav"
+            f"{path}: decord's timeline differs from the container's "
+            f"({len(video)} and {info.num_frames} frames); use data.reader=pyav"
         )

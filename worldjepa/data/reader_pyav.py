@@ -6,10 +6,10 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-import av
 import numpy as np
 import torch
 from av.container import InputContainer
+from av.error import DecoderNotFoundError, FFmpegError, PatchWelcomeError
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
@@ -59,7 +59,7 @@ class PyavReader:
                 self._known[key] = read_timeline(path)
             except (BadVideoError, UnsupportedVideoError) as error:
                 self._known[key] = error.with_traceback(None)
-            except (av.error.FFmpegError, UnicodeError) as error:
+            except (FFmpegError, UnicodeError) as error:
                 self._known[key] = _verdict(path, error)
             if len(self._known) > self._max_known:
                 self._known.popitem(last=False)
@@ -79,7 +79,7 @@ class PyavReader:
             images = self._seek_and_decode(path, timeline, needed, paint)
             if images is None:
                 images = _decode_from_start(path, timeline, needed, paint)
-        except av.error.FFmpegError as error:
+        except FFmpegError as error:
             raise _verdict(path, error) from error
         missing = [i for i in needed if i not in images]
         if missing:
@@ -109,7 +109,7 @@ class PyavReader:
                             images[index] = paint(frame)
                             if index == run[-1]:
                                 break
-                except (_SeekMissedError, BadVideoError, av.error.FFmpegError):
+                except (_SeekMissedError, BadVideoError, FFmpegError):
                     if needed[0] == key == 0:
                         raise
                     return None
@@ -175,7 +175,7 @@ def _frames_from(
         leading = packet.pts is not None and packet.pts < key_pts
         try:
             frames = packet.decode()
-        except av.error.FFmpegError:
+        except FFmpegError:
             if not leading:
                 raise
             frames = []
@@ -195,11 +195,11 @@ def _decode_from_start(
 ) -> dict[int, np.ndarray]:
     """Decode the file from its first packet and pick frames by timestamp, or by count if untrusted."""
     images: dict[int, np.ndarray] = {}
-    index_of = {int(timeline.pts[i]): i for i in needed}
+    index_of: dict[int | None, int] = {int(timeline.pts[i]): i for i in needed}
     with open_video(path) as container:
         stream = pick_stream(container, path)
         for count, frame in enumerate(decode_checked(container.demux(stream), path)):
-            index = index_of.get(count if timeline.by_order else frame.pts)
+            index = index_of.get(count) if timeline.by_order else index_of.get(frame.pts)
             if index is not None:
                 images[index] = paint(frame)
                 if len(images) == len(needed):
@@ -210,6 +210,6 @@ def _decode_from_start(
 def _verdict(path: FilePath, error: Exception) -> ValueError:
     """Return our own error for what FFmpeg said about the file."""
     said = getattr(error, "strerror", None) or str(error)
-    if isinstance(error, (av.error.DecoderNotFoundError, av.error.PatchWelcomeError)):
+    if isinstance(error, (DecoderNotFoundError, PatchWelcomeError)):
         return UnsupportedVideoError(f"{path}: FFmpeg cannot decode it ({said})")
     return BadVideoError(f"{path}: {said}")

@@ -21,12 +21,12 @@ from worldjepa.data.video import (
 
 try:
     import torchcodec
-    from torchcodec.decoders import VideoDecoder
+    from torchcodec.decoders import VideoDecoder  # pyright: ignore[reportPrivateImportUsage]
 except ImportError as error:
     raise ImportError(
         "data.reader=torchcodec needs the package torchcodec: python -m pip install torchcodec"
     ) from error
-if torchcodec.ffmpeg_major_version is None:
+if torchcodec.ffmpeg_major_version is None:  # pyright: ignore[reportPrivateImportUsage]
     raise ImportError(
         "torchcodec finds no FFmpeg libraries to load; install them: sudo apt-get install ffmpeg"
     )
@@ -43,8 +43,8 @@ class TorchcodecReader:
         timeline = self._timelines.timeline(path)
         if timeline.by_order:
             raise UnsupportedVideoError(
-                f"{path}: its timestamps do not give the order of its frames (packed MPEG-4), which torchcodec "
-                "trusts; use data.reader=pyav"
+                f"{path}: its timestamps do not give the order of its frames (packed MPEG-4), "
+                "but torchcodec trusts them; use data.reader=pyav"
             )
         return self._timelines.probe(path)
 

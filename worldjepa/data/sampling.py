@@ -32,8 +32,8 @@ class ClipSampling:
             raise ValueError(f"data.num_frames={self.num_frames}: expected 1 or more")
         if self.num_frames > 1 and (self.fps is None) == (self.frame_skip is None):
             raise ValueError(
-                f"expected one of data.fps and data.frame_skip, got fps={self.fps} and frame_skip={self.frame_skip}; "
-                "set the other to null"
+                f"expected one of data.fps and data.frame_skip, got fps={self.fps} and "
+                f"frame_skip={self.frame_skip}; set the other to null"
             )
         if self.fps is not None and not 0 < self.fps < float("inf"):
             raise ValueError(f"data.fps={self.fps}: expected a positive number of frames per second")

@@ -10,12 +10,15 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
+from av.sidedata.sidedata import SideData
+from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from jaxtyping import Float64, Int64
@@ -67,6 +70,14 @@ class _Mark(NamedTuple):
     is_shown: bool
 
 
+class _Frames(NamedTuple):
+    """The shown frames: timestamps (or counts, if ``by_order``) and the key packet that leads to each."""
+
+    pts: list[int]
+    entry: list[int]
+    by_order: bool
+
+
 def open_video(path: FilePath) -> InputContainer:
     """Open a local file and nothing else: a playlist inside it must not make us fetch others."""
     return av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
@@ -74,7 +85,7 @@ def open_video(path: FilePath) -> InputContainer:
 
 def pick_stream(container: InputContainer, path: FilePath) -> VideoStream:
     """Return the largest video stream, ready to decode on one thread; cover pictures do not count."""
-    moving = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+    moving = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not moving:
         raise BadVideoError(f"{path}: has no video stream")
     readable = [s for s in moving if s.codec_context is not None]
@@ -96,42 +107,33 @@ def decode_checked(packets: Iterator[Packet], path: FilePath) -> Iterator[VideoF
 
 
 def read_timeline(path: FilePath) -> Timeline:
-    """Work out the timeline of ``path``; raises ``BadVideoError``, ``UnsupportedVideoError`` or av's errors."""
+    """Work out the timeline of ``path``; raises our own errors for bad files, or av's."""
     check_length(path)
     with open_video(path) as container:
         stream = pick_stream(container, path)
         marks, first = _scan(container, stream, path)
         check_index(path, container, stream, num_packets=len(marks))
-        format_name = container.format.name
-        unordered = format_name == "avi" and stream.codec_context.has_b_frames
-        codec = stream.codec_context.name
-        time_base = float(stream.time_base)
+        format_name, codec = container.format.name, stream.codec_context.name
+        needs_decode = codec in ("vp8", "libvpx") or (
+            format_name == "avi" and stream.codec_context.has_b_frames
+        )
+        time_base = float(stream.time_base or 1)
         rate = float(stream.average_rate or stream.guessed_rate or 25)
     marks = marks[next((i for i, mark in enumerate(marks) if mark.is_key), 0) :]
-    stamps = [mark.pts for mark in marks]
-    trusted = not unordered and None not in stamps and len(set(stamps)) == len(stamps)
-    if trusted and codec not in ("vp8", "libvpx"):
-        shown, entry = _entries(marks)
-    else:
-        frame_pts = _decoded_pts(path)
-        trusted = None not in frame_pts and all(a < b for a, b in zip(frame_pts, frame_pts[1:], strict=False))
-        keys = [mark.pts for mark in marks if mark.is_key and mark.pts is not None]
-        shown = frame_pts if trusted else list(range(len(frame_pts)))
-        entry = [max(0, bisect_right(keys, pts) - 1) if trusted else 0 for pts in shown]
-    if not shown:
+    keys = [mark for mark in marks if mark.is_key]
+    found = None if needs_decode else _frames_by_packets(marks)
+    found = found or _frames_by_decode(path, keys)
+    pts = np.asarray(found.pts, dtype=np.int64)
+    if not len(pts):
         raise BadVideoError(f"{path}: no frame is to be shown")
     turns, mirror = orientation(first)
-    keys = [mark for mark in marks if mark.is_key]
-    pts = np.asarray(shown, dtype=np.int64)
     return Timeline(
         pts=pts,
-        seconds=pts * time_base if trusted else pts / rate,
-        entry=np.asarray(entry, dtype=np.int64),
-        key_pts=np.asarray([mark.pts or 0 for mark in keys], dtype=np.int64),
-        key_dts=np.asarray(
-            [mark.pts or 0 if mark.dts is None else mark.dts for mark in keys], dtype=np.int64
-        ),
-        by_order=not trusted,
+        seconds=pts / rate if found.by_order else pts * time_base,
+        entry=np.asarray(found.entry, dtype=np.int64),
+        key_pts=np.asarray([key.pts or 0 for key in keys], dtype=np.int64),
+        key_dts=np.asarray([(key.pts or 0) if key.dts is None else key.dts for key in keys], dtype=np.int64),
+        by_order=found.by_order,
         open_gop=_has_leading_pictures(marks),
         container=format_name,
         codec=codec,
@@ -159,8 +161,10 @@ def orientation(frame: VideoFrame) -> tuple[int, bool]:
     return {(1, 0): 0, (0, -1): 1, (-1, 0): 2, (0, 1): 3}.get((a, b), 0), mirror
 
 
-def _side_data(frame: VideoFrame) -> list:
-    return [frame.side_data[i] for i in range(len(frame.side_data))]
+def _side_data(frame: VideoFrame) -> list[SideData]:
+    """List a frame's side data; PyAV takes numbers there, whatever its annotations say."""
+    side_data: Any = frame.side_data
+    return [side_data[i] for i in range(len(side_data))]
 
 
 def _scan(container: InputContainer, stream: VideoStream, path: FilePath) -> tuple[list[_Mark], VideoFrame]:
@@ -184,22 +188,38 @@ def _scan(container: InputContainer, stream: VideoStream, path: FilePath) -> tup
     return marks, first
 
 
-def _entries(marks: list[_Mark]) -> tuple[list[int], list[int]]:
-    """Return the shown timestamps in order of presentation, and the key packet that leads to each.
+def _frames_by_packets(marks: list[_Mark]) -> _Frames | None:
+    """Read the frames off their packets; None if timestamps are missing or come twice.
 
     A frame shown before its key packet (a leading picture of an open GOP) needs the key packet before.
     Frames before the first key packet cannot be decoded by anyone and are left out.
     """
     keys: list[int] = []
-    found: list[tuple[int, int]] = []
+    found: dict[int, int] = {}
+    seen: set[int] = set()
     for mark in marks:
+        if mark.pts is None or mark.pts in seen:
+            return None
+        seen.add(mark.pts)
         if mark.is_key:
             keys.append(mark.pts)
         entry = next((k for k in range(len(keys) - 1, -1, -1) if keys[k] <= mark.pts), None)
         if mark.is_shown and entry is not None:
-            found.append((mark.pts, entry))
-    found.sort()
-    return [pts for pts, _ in found], [entry for _, entry in found]
+            found[mark.pts] = entry
+    pts = sorted(found)
+    return _Frames(pts, [found[stamp] for stamp in pts], by_order=False)
+
+
+def _frames_by_decode(path: FilePath, keys: list[_Mark]) -> _Frames:
+    """Decode the whole file; its frames' own timestamps are good if they grow in the decoder's order."""
+    with open_video(path) as container:
+        stream = pick_stream(container, path)
+        stamps = [frame.pts for frame in decode_checked(container.demux(stream), path)]
+    pts = [stamp for stamp in stamps if stamp is not None]
+    if len(pts) < len(stamps) or any(one >= other for one, other in pairwise(pts)):
+        return _Frames(list(range(len(stamps))), [0] * len(stamps), by_order=True)
+    starts = sorted(key.pts for key in keys if key.pts is not None)
+    return _Frames(pts, [max(0, bisect_right(starts, stamp) - 1) for stamp in pts], by_order=False)
 
 
 def _has_leading_pictures(marks: list[_Mark]) -> bool:
@@ -210,10 +230,3 @@ def _has_leading_pictures(marks: list[_Mark]) -> bool:
         elif mark.pts is not None and key_pts is not None and mark.pts < key_pts:
             return True
     return False
-
-
-def _decoded_pts(path: FilePath) -> list[int | None]:
-    """Decode the whole file and return its frames' timestamps in the decoder's order."""
-    with open_video(path) as container:
-        stream = pick_stream(container, path)
-        return [frame.pts for frame in decode_checked(container.demux(stream), path)]

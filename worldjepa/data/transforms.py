@@ -73,7 +73,7 @@ class TrainTransform:
         return clip.contiguous()
 
     def draw_crop(self, height: int, width: int, generator: torch.Generator) -> tuple[int, int, int, int]:
-        """Draw (top, left, height, width); after ten draws that do not fit, the largest centre crop that may."""
+        """Draw (top, left, height, width); the largest allowed centre crop if ten draws do not fit."""
         low, high = (math.log(edge) for edge in self.crop_aspect)
         for _ in range(10):
             u = torch.rand(4, generator=generator, dtype=torch.float64).tolist()

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
@@ -49,30 +50,35 @@ class StepLoader(Iterator[Any]):
         self._num_workers, self._pin_memory = num_workers, pin_memory
         self._step, self._last = first, last
         self._batches: Iterator[Any] | None = None
-        self._workers: list[multiprocessing.process.BaseProcess] = []
+        self._workers: list[BaseProcess] = []
 
     def __next__(self) -> Any:
         if self._step >= self._last:
             self.close()
             raise StopIteration
-        for restart in range(MAX_RESTARTS + 1):
+        batch = self._fetch()
+        self._step += 1
+        return batch
+
+    def _fetch(self) -> Any:
+        """Return the present step's batch, starting the workers anew if they died."""
+        restarts = 0
+        while True:
             try:
-                batch = next(self._started())
-                break
+                return next(self._started())
             except RuntimeError as error:
                 dead = [w for w in self._workers if w.exitcode not in (None, 0)]
                 self.close()
                 if not dead:
                     raise
                 how = ", ".join(f"{w.pid} ({_death(w.exitcode)})" for w in dead)
-                if restart == MAX_RESTARTS:
+                if restarts == MAX_RESTARTS:
                     raise WorkersDiedError(
-                        f"data workers died {restart + 1} times in a row at step {self._step}: {how}; if memory or "
-                        "/dev/shm ran out, set data.num_workers lower"
+                        f"data workers died {restarts + 1} times in a row at step {self._step}: {how}; "
+                        "if memory or /dev/shm ran out, set data.num_workers lower"
                     ) from error
+                restarts += 1
                 log.warning("data worker %s died; starting the workers anew at step %d", how, self._step)
-        self._step += 1
-        return batch
 
     def close(self) -> None:
         """End the workers at once. They hold nothing that would have to be saved."""

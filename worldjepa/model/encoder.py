@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from worldjepa.model.layers.block import NORM_EPS, Block, init_transformer, run_blocks
@@ -59,8 +59,16 @@ class VideoEncoder(nn.Module):
         _check_choice("rope", rope, CONVENTIONS)
         self.frames_per_step = tubelet_size if frames_per_step is None else frames_per_step
         if self.frames_per_step not in (1, tubelet_size):
-            raise ValueError(f"frames_per_step must be 1 or tubelet_size={tubelet_size}, got {frames_per_step}")
-        self.dim, self.positions, self.rope, self.attention, self.window = dim, positions, rope, attention, window
+            raise ValueError(
+                f"frames_per_step must be 1 or tubelet_size={tubelet_size}, got {frames_per_step}"
+            )
+        self.dim, self.positions, self.rope, self.attention, self.window = (
+            dim,
+            positions,
+            rope,
+            attention,
+            window,
+        )
         self.embed = TubeletEmbed(dim, patch_size=patch_size, tubelet_size=tubelet_size, channels=channels)
         self.blocks = nn.ModuleList(Block(dim, num_heads, mlp_ratio=mlp_ratio) for _ in range(depth))
         self.norm = nn.LayerNorm(dim, eps=NORM_EPS)
@@ -75,19 +83,19 @@ class VideoEncoder(nn.Module):
         """
         frames = self._fill_tubelets(frames)
         grid = self.embed.grid(frames)
-        x = self._transform(self._add_positions(self.embed(self.embed.patchify(frames)), grid, None), grid, None)
+        x = self._transform(
+            self._add_positions(self.embed(self.embed.patchify(frames)), grid, None), grid, None
+        )
         return rearrange(x, "b (t p) d -> b t p d", t=grid.t)
 
-    def visible(
-        self, frames: Float[Tensor, "b f c y x"], ids: Int[Tensor, "b k"]
-    ) -> Float[Tensor, "b k d"]:
+    def visible(self, frames: Float[Tensor, "b f c y x"], ids: Int[Tensor, "b k"]) -> Float[Tensor, "b k d"]:
         """Return the latents of tokens ``ids``, which see nothing but each other (the context encoder)."""
         frames = self._fill_tubelets(frames)
         grid = self.embed.grid(frames)
         pixels = gather_tokens(self.embed.patchify(frames), ids)
         return self._transform(self._add_positions(self.embed(pixels), grid, ids), grid, ids)
 
-    def grid(self, frames: Float[Tensor, "b f c y x"]) -> Grid:
+    def grid(self, frames: Shaped[Tensor, "b f c y x"]) -> Grid:
         """Return the token grid of a clip, time counted in latent steps."""
         return self.embed.grid(self._fill_tubelets(frames))
 
@@ -111,7 +119,9 @@ class VideoEncoder(nn.Module):
             x = self._run(self.blocks[spatial:], x, grid, ids, within_step=False)
         return self.norm(x)
 
-    def _run(self, blocks: nn.ModuleList, x: Tensor, grid: Grid, ids: Tensor | None, within_step: bool) -> Tensor:
+    def _run(
+        self, blocks: nn.ModuleList, x: Tensor, grid: Grid, ids: Tensor | None, within_step: bool
+    ) -> Tensor:
         recompute, window = self.checkpoint_blocks, 1 if within_step else self.window
         table = self._rotary(x, grid, in_time=not within_step)
         if ids is None and self.attention in ("step", "factorised"):
@@ -126,7 +136,9 @@ class VideoEncoder(nn.Module):
             blocks, x, recompute=recompute, rotary=table, steps=ids // grid.p, window=window, places=places
         )
 
-    def _run_apart(self, blocks: nn.ModuleList, x: Tensor, grid: Grid, table: Rotary | None, within_step: bool) -> Tensor:
+    def _run_apart(
+        self, blocks: nn.ModuleList, x: Tensor, grid: Grid, table: Rotary | None, within_step: bool
+    ) -> Tensor:
         """Attend within each latent step, or along time at each place, as separate rows: no masks needed."""
         if within_step:
             rows, back, cut = "b (t p) d -> (b t) p d", "(b t) p d -> b (t p) d", slice(0, grid.p)

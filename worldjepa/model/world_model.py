@@ -104,7 +104,9 @@ def as_unit_range(frames: Shaped[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
     if frames.dtype == torch.uint8:
         return frames.float() / 255
     if not frames.is_floating_point():
-        raise ValueError(f"frames must be uint8 or float in [0, 1], got {frames.dtype}; call .to(torch.uint8)")
+        raise ValueError(
+            f"frames must be uint8 or float in [0, 1], got {frames.dtype}; call .to(torch.uint8)"
+        )
     low, high = (float(v) for v in torch.aminmax(frames)) if frames.numel() else (0.0, 0.0)
     if not (low >= -1e-3 and high <= 1 + 1e-3):  # also catches NaN
         raise ValueError(

@@ -136,7 +136,9 @@ class MaskedPrediction(nn.Module):
         self, contexts: list[Float[Tensor, "b _ d"]], masks: tuple[Masks, ...], grid: Grid
     ) -> list[Float[Tensor, "b _ d"]]:
         """Return the predicted latents of the target tokens of each mask setting."""
-        return [self.predictor(c, mask, grid, i) for i, (c, mask) in enumerate(zip(contexts, masks, strict=True))]
+        return [
+            self.predictor(c, mask, grid, i) for i, (c, mask) in enumerate(zip(contexts, masks, strict=True))
+        ]
 
     def _regularise(self, pooled: Tensor, second: Tensor | None, mask: Masks, seed: int) -> dict[str, Tensor]:
         terms = {}

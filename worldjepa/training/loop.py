@@ -57,6 +57,31 @@ class StepResult:
     finite: bool
 
 
+class Pace:
+    """Clips per second and the share of time spent waiting for data, since the last ``lap``."""
+
+    def __init__(self, batch_size: int):
+        self.batch_size = batch_size
+        self._restart()
+
+    def _restart(self) -> None:
+        self.steps, self._waited, self._began = 0, 0.0, time.perf_counter()
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count the block as time spent waiting for data."""
+        began = time.perf_counter()
+        yield
+        self._waited += time.perf_counter() - began
+
+    def lap(self) -> dict[str, float]:
+        """Return the figures since the last lap and begin a new one."""
+        seconds = time.perf_counter() - self._began
+        speed, share = self.steps * self.batch_size / seconds, self._waited / seconds
+        self._restart()
+        return {"clips_per_second": speed, "data_wait": share}
+
+
 @dataclass
 class Trainer:
     """One run's state and its loop. ``batches(step)`` yields this rank's batches from ``step`` on."""
@@ -95,39 +120,26 @@ class Trainer:
         Raises:
             NonFiniteError: more than ``train.max_skipped`` steps had a loss or gradient that is not finite.
         """
-        main, loop = distributed.is_main(), self.config.train
-        book = Logbook(self.run_dir, total_steps=self.total, resumed=self.step, main=main)
+        book = Logbook(self.run_dir, total_steps=self.total, resumed=self.step, main=distributed.is_main())
         with StopRequest() as stop, book, contextlib.closing(self.batches(self.step)) as batches:
-            began = waiting = time.perf_counter()
-            waited = 0.0
-            first = self.step
+            pace = Pace(self.config.train.batch_size or 0)
             while self.step < self.total:
-                batch = next(batches)
-                waited += time.perf_counter() - waiting
+                with pace.waiting():
+                    batch = next(batches)
                 self.bad_files.record(batch)
-                masks = self._masks(batch, self.step)
+                masks = self._masks(batch)
                 result = self.train_step(batch, masks)
                 self.step += 1
-                if not result.finite:
-                    self._skip(batch, result, book)
-                elif self._due(loop.log_every) or self._due(loop.health_every):
-                    seconds = time.perf_counter() - began
-                    speed = (self.step - first) * (loop.batch_size or 0) / seconds
-                    pace = {"clips_per_second": speed, "data_wait": waited / seconds}
-                    book.log(self.step, result.metrics | pace | self._health(result.seen, book))
-                    began, waited, first = time.perf_counter(), 0.0, self.step
-                book.tick(self.step)
-                if self.draw_pictures and self._due(loop.picture_every) and main:
-                    self.draw_pictures(self.model, masks, self.step, book)
+                pace.steps += 1
+                self._report(batch, masks, result, pace, book)
                 leaving = not distributed.all_true(not stop)
-                if leaving or self._due(loop.checkpoint_every):
+                if leaving or self._due(self.config.train.checkpoint_every):
                     self.save(book)
                 if leaving and self.step < self.total:
                     book.note(
                         f"stopped at step {self.step} of {self.total}; the same command continues from here"
                     )
                     return False
-                waiting = time.perf_counter()
         return True
 
     def train_step(self, batch: Batch, masks: tuple[Masks, ...]) -> StepResult:
@@ -178,18 +190,32 @@ class Trainer:
     def _pixels(self, frames: torch.Tensor) -> torch.Tensor:
         return normalise_pixels(as_unit_range(frames.to(self.device, non_blocking=True)))
 
-    def _masks(self, batch: Batch, step: int) -> tuple[Masks, ...]:
+    def _masks(self, batch: Batch) -> tuple[Masks, ...]:
         """Draw the masks of the whole global batch and take this rank's rows."""
         rows = len(batch.frames)
         grid = self.objective.encoder.grid(batch.frames)
-        every = draw_masks(
-            self.strategies, grid, rows * distributed.world_size(), seed=self.config.seed, step=step
-        )
+        total = rows * distributed.world_size()
+        every = draw_masks(self.strategies, grid, total, seed=self.config.seed, step=self.step)
         start = rows * distributed.rank()
         return tuple(mask.rows(start, start + rows) for mask in every)
 
     def _due(self, every: int | None) -> bool:
         return bool(every) and (self.step % every == 0 or self.step == self.total)
+
+    def _report(
+        self, batch: Batch, masks: tuple[Masks, ...], result: StepResult, pace: Pace, book: Logbook
+    ) -> None:
+        """Log, take the gauges and draw, each on its own schedule."""
+        loop = self.config.train
+        if not result.finite:
+            self._skip(batch, result, book)
+        elif self._due(loop.log_every) or self._due(loop.health_every):
+            ranks = distributed.gather_objects(result.metrics)
+            mean = {name: sum(r[name] for r in ranks) / len(ranks) for name in result.metrics}
+            book.log(self.step, mean | pace.lap() | self._health(result.seen, book))
+        book.tick(self.step)
+        if self.draw_pictures and distributed.is_main() and self._due(loop.picture_every):
+            self.draw_pictures(self.model, masks, self.step, book)
 
     def _skip(self, batch: Batch, result: StepResult, book: Logbook) -> None:
         """Count a step without an update and say which files it had; too many end the run."""
@@ -206,14 +232,15 @@ class Trainer:
 
     def _health(self, seen: Seen, book: Logbook) -> dict[str, float]:
         """Take the gauges when they are due; say so when they mean collapse."""
-        if not self._due(self.config.train.health_every) or len(seen.raw) < 2:
+        enough = distributed.is_main() and len(seen.raw) >= 2
+        if not enough or not self._due(self.config.train.health_every):
             return {}
         kind = self.config.objective.loss
         gauges = measure(
             seen.raw,
             seen.targets,
             seen.predictions,
-            [mask for mask in seen.masks],
+            seen.masks,
             seen.grid,
             lambda predicted, target: regression_loss(predicted, target, kind),
         )
@@ -221,6 +248,8 @@ class Trainer:
         if alarm is not None:
             self.alarms.append(alarm)
             book.note(f"ALARM: {alarm.seen}\n  what to try: {alarm.advice}")
+        if self.monitor.hint is not None:
+            book.note(f"note: {self.monitor.hint.seen} {self.monitor.hint.advice}")
         return asdict(gauges)
 
     # --- checkpoints -----------------------------------------------------------------------------

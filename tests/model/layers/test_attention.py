@@ -36,7 +36,9 @@ def test_equals_a_slow_reference(window):
     layer = redrawn(Attention(8, 2)).double()
     x = torch.randn(2, 6, 8, dtype=torch.float64)
     steps = torch.tensor([0, 0, 1, 1, 2, 3])
-    torch.testing.assert_close(layer(x, steps=steps, window=window)[0], slow_attention(layer, x, steps, window))
+    torch.testing.assert_close(
+        layer(x, steps=steps, window=window)[0], slow_attention(layer, x, steps, window)
+    )
     torch.testing.assert_close(layer(x)[0], slow_attention(layer, x, None, None))
 
 

@@ -127,7 +127,9 @@ def _attend_segments(
         scores.append(score)
     weights = _softmax(torch.cat(scores, dim=-1), None)
     out = 0
-    for part, (_, values, _) in zip(weights.split([s.shape[-1] for s in scores], dim=-1), segments, strict=True):
+    for part, (_, values, _) in zip(
+        weights.split([s.shape[-1] for s in scores], dim=-1), segments, strict=True
+    ):
         rows = values.shape[0]
         shared = part.unflatten(0, (rows, -1)).transpose(1, 2).flatten(2, 3) @ values
         out = out + shared.unflatten(2, (-1, n)).transpose(1, 2).flatten(0, 1)

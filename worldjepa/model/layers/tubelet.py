@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from einops import rearrange, repeat
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from worldjepa.types import Grid
@@ -22,7 +22,7 @@ class TubeletEmbed(nn.Module):
         self.patch_size, self.tubelet_size, self.channels = patch_size, tubelet_size, channels
         self.proj = nn.Linear(channels * tubelet_size * patch_size**2, dim)
 
-    def grid(self, frames: Float[Tensor, "b f c y x"]) -> Grid:
+    def grid(self, frames: Shaped[Tensor, "b f c y x"]) -> Grid:
         """Return the token grid of ``frames``.
 
         Raises:
@@ -30,7 +30,9 @@ class TubeletEmbed(nn.Module):
         """
         _, f, c, y, x = frames.shape
         if c != self.channels:
-            raise ValueError(f"frames have {c} channels; the encoder was built for {self.channels} ([b f c y x])")
+            raise ValueError(
+                f"frames have {c} channels; the encoder was built for {self.channels} ([b f c y x])"
+            )
         if f == 0 or f % self.tubelet_size:
             nearest = max(1, f // self.tubelet_size) * self.tubelet_size
             raise ValueError(

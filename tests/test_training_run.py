@@ -1,0 +1,287 @@
+"""Whole runs at a tiny size, through the command's own entry: train, resume, refuse, survive."""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import worldjepa
+from worldjepa.artifact import latest_checkpoint
+from worldjepa.data.corpus import CorpusSettings, ensure_corpus
+from worldjepa.train import main
+
+TINY = [
+    "+experiment=kinetics",
+    "device=cpu",
+    "data.size=32",
+    "data.num_frames=4",
+    "data.frame_skip=2",
+    "data.num_workers=0",
+    "model=nano",
+    "model.encoder.dim=32",
+    "model.encoder.depth=2",
+    "model.masked_predictor.dim=24",
+    "model.masked_predictor.depth=1",
+    "train.batch_size=4",
+    "train.steps=12",
+    "train.checkpoint_every=4",
+    "train.log_every=2",
+    "train.health_every=4",
+]
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    return ensure_corpus(
+        tmp_path_factory.mktemp("corpus"), CorpusSettings(train_videos=24, val_videos=8, size=32)
+    )
+
+
+@pytest.fixture
+def command(corpus, tmp_path):
+    """Words of a tiny run in ``tmp_path/run``; later words win."""
+
+    def words(*more):
+        return [*TINY, f"data.root={corpus}", f"run.dir={tmp_path / 'run'}", *more]
+
+    return words
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    return tmp_path / "run"
+
+
+def start(words):
+    """Start a run as a user does, in a process of its own."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "worldjepa.train", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+    )
+
+
+def weights(run_dir):
+    """Return the sha256 of the last checkpoint's tensors, weights and optimiser both."""
+    checkpoint = latest_checkpoint(run_dir)
+    assert checkpoint is not None
+    files = [checkpoint / "model.safetensors", checkpoint / "train_state.safetensors"]
+    return checkpoint.name, [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+
+
+def wait_for(condition, seconds=90.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
+def test_a_run_leaves_a_model_that_loads_and_a_folder_that_explains_itself(command, run_dir, capsys):
+    assert main(command()) == 0
+    said = capsys.readouterr().out
+    assert "linear probe" in said and "chance" in said and str(run_dir) in said.replace("\n", "")
+    records = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    assert [r["step"] for r in records] == [2, 4, 6, 8, 10, 12]
+    assert all(0 < r["loss"] < 2 and r["loss"] == pytest.approx(r["prediction"]) for r in records)
+    assert {"std", "effective_rank", "cosine", "copy_nearest", "mean_latent"} <= records[-1].keys()
+    names = {path.name for path in run_dir.iterdir()}
+    assert {
+        "config.yaml",
+        "environment.json",
+        "files.jsonl",
+        "labels.json",
+        "pictures",
+        "tensorboard",
+    } <= names
+    assert {p.name for p in (run_dir / "pictures").iterdir()} == {
+        "masks_00000012.png",
+        "latents_00000012.png",
+    }
+    model = worldjepa.load(run_dir, device="cpu")
+    latents = model.encode(torch.zeros(2, 4, 3, 50, 40, dtype=torch.uint8))
+    assert latents.shape == (2, 2, 4, 32) and not model.training
+    assert torch.equal(
+        latents, worldjepa.load(latest_checkpoint(run_dir), device="cpu").encode(torch.zeros(2, 4, 3, 32, 32))
+    )
+    before = weights(run_dir)
+    assert main(command()) == 0  # the same command on a finished run
+    assert weights(run_dir) == before
+
+
+def test_another_setting_or_another_file_list_is_refused_by_name(command, run_dir, corpus, tmp_path, capsys):
+    assert main(command("train.steps=4")) == 0
+    assert main(command("train.steps=4", "optim.weight_decay=[0.1,0.1]", "train.log_every=1")) == 2
+    said = capsys.readouterr().err
+    assert "optim.weight_decay" in said and "log_every" not in said
+    copied = tmp_path / "corpus"
+    shutil.copytree(corpus, copied)
+    assert main([*command("train.steps=4"), f"data.root={copied}"]) == 2
+    assert "data.root" in capsys.readouterr().err
+
+
+def test_a_second_run_in_the_same_folder_is_refused(command, run_dir):
+    first = start(command("train.steps=4000", "data.num_workers=1"))
+    try:
+        wait_for(lambda: (run_dir / "metrics.jsonl").exists())
+        second = start(command("train.steps=4000"))
+        said, _ = second.communicate(timeout=90)
+        assert second.returncode == 2
+        assert f"{first.pid}" in said and "Traceback" not in said
+    finally:
+        first.send_signal(signal.SIGTERM)
+        said, _ = first.communicate(timeout=90)
+    assert first.returncode == 0, said
+    assert "the same command continues" in said and "Traceback" not in said
+    assert latest_checkpoint(run_dir) is not None
+
+
+def test_killed_anywhere_it_ends_with_the_same_weights(command, run_dir, tmp_path):
+    """SIGKILL at random points, with worker processes, also amid epochs and while checkpoints are written."""
+    words = command("train.steps=40", "train.checkpoint_every=3", "data.num_workers=1", "train.log_every=1")
+    undisturbed = [*words, f"run.dir={tmp_path / 'undisturbed'}"]
+    process = start(undisturbed)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    draw = random.Random(0)
+    for kill_after in (2, 13, 27):
+        process = start(words)
+        lines = lambda: (
+            (run_dir / "metrics.jsonl").read_text().count("\n") if (run_dir / "metrics.jsonl").exists() else 0
+        )  # noqa: E731
+        wait_for(lambda at=kill_after: lines() >= at or process.poll() is not None)
+        time.sleep(draw.random() * 0.1)
+        process.kill()
+        process.communicate()
+    process = start(words)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert weights(run_dir) == weights(tmp_path / "undisturbed")
+    steps = [json.loads(line)["step"] for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, 41))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_leaves_cleanly_also_with_workers(command, run_dir, number):
+    words = command("train.steps=4000", "data.num_workers=2", "train.checkpoint_every=100000")
+    process = start(words)
+    wait_for(lambda: (run_dir / "metrics.jsonl").exists() and (run_dir / "metrics.jsonl").read_text())
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0 and "Traceback" not in said, said
+    assert "the same command continues" in said
+    assert latest_checkpoint(run_dir) is not None
+
+
+def test_a_loss_that_is_not_finite_is_reported_skipped_and_then_ends_the_run(command, run_dir, capfd):
+    code = main(command("optim.lr=1e30", "optim.warmup=0.0", "train.max_skipped=2", "train.steps=30"))
+    captured = capfd.readouterr()
+    assert code == 2
+    assert "not finite" in captured.err and "train.max_skipped=2" in captured.err
+    assert ".mp4" in captured.out and "no update was made" in captured.out
+
+
+def test_a_skipped_step_moves_neither_weights_nor_target(command, corpus, run_dir, monkeypatch):
+    from worldjepa.training import loop
+
+    trainer = tiny_trainer(command)
+    batches = trainer.batches(0)
+    batch = next(batches)
+    batches.close()
+    before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    original = loop.Trainer._accumulate
+
+    def poisoned(self, batch, masks):
+        metrics, seen = original(self, batch, masks)
+        next(self.objective.predictor.parameters()).grad.fill_(float("inf"))
+        return metrics, seen
+
+    monkeypatch.setattr(loop.Trainer, "_accumulate", poisoned)
+    result = trainer.train_step(batch, trainer._masks(batch))
+    assert not result.finite
+    assert all(torch.equal(before[name], tensor) for name, tensor in trainer.model.state_dict().items())
+
+
+def tiny_trainer(command, *more):
+    from worldjepa.compose import compose, fill
+    from worldjepa.stages import build_trainer, find_data
+
+    words = command(*more)
+    config, _ = fill(compose(words), words, "cpu")
+    run_dir = Path(config.run.dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    return build_trainer(config, find_data(config), run_dir, torch.device("cpu"))
+
+
+def test_accumulated_gradients_equal_the_whole_batch(command):
+    def gradients(accumulate):
+        trainer = tiny_trainer(command, f"train.accumulate={accumulate}", "train.precision=fp32")
+        with trainer.batches(0) as batches:
+            batch = next(batches)
+        trainer._accumulate(batch, trainer._masks(batch))
+        return [p.grad for p in trainer.objective.parameters() if p.grad is not None]
+
+    for whole, parts in zip(gradients(1), gradients(4), strict=True):
+        torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-7)
+
+
+def test_a_failing_write_keeps_the_run_going(command, run_dir, monkeypatch, capfd):
+    from worldjepa.artifact import CheckpointWriteError
+    from worldjepa.training import loop
+
+    saved, real = [], loop.save_checkpoint
+
+    def full_at_first(folder, step, **rest):
+        saved.append(step)
+        if step == 4:
+            raise CheckpointWriteError("no space left on the device; the previous checkpoint stands")
+        return real(folder, step, **rest)
+
+    monkeypatch.setattr(loop, "save_checkpoint", full_at_first)
+    assert main(command()) == 0
+    assert saved == [4, 8, 12]
+    assert "WARNING: no space left" in capfd.readouterr().out
+
+
+def test_bad_files_are_listed_and_replaced(command, corpus, run_dir, tmp_path):
+    root = tmp_path / "videos"
+    root.mkdir()
+    for number, path in enumerate(sorted(Path(corpus).rglob("*.mp4"))[:12]):
+        shutil.copy(path, root / f"{number}.mp4")
+    (root / "empty.mp4").write_bytes(b"")
+    (root / "page.mp4").write_text("<html>not found</html>")
+    assert main([*command("train.steps=12"), f"data.root={root}"]) == 0
+    listed = [json.loads(line) for line in (run_dir / "bad_files.jsonl").read_text().splitlines()]
+    assert {Path(entry["path"]).name for entry in listed} <= {"empty.mp4", "page.mp4"}
+    assert len(listed) == len({entry["path"] for entry in listed}) >= 1
+    assert all(entry["reason"] for entry in listed)
+
+
+def test_a_collapsing_run_raises_the_alarm(command, capfd):
+    """A weight decay that forgets the pixels faster than the loss can learn them; the target follows at once."""
+    words = command(
+        "optim.ema=[0.0,0.0]",
+        "optim.lr=0.01",
+        "optim.warmup=0.0",
+        "optim.schedule=constant",
+        "optim.weight_decay=[20.0,20.0]",
+        "train.steps=60",
+        "train.log_every=20",
+        "train.health_every=5",
+        "train.batch_size=8",
+        "train.precision=fp32",
+    )
+    assert main(words) == 0
+    said = capfd.readouterr().out
+    assert "ALARM: Clips have become alike" in said and "optim.ema" in said
