@@ -28,3 +28,12 @@ def real_clips() -> Path:
     if not folder:
         pytest.skip("needs WORLDJEPA_TEST_CLIPS")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Render a built-in corpus of a few tiny videos."""
+    from worldjepa.data.corpus import CorpusSettings, ensure_corpus
+
+    few = CorpusSettings(train_videos=24, val_videos=8, size=32)
+    return ensure_corpus(tmp_path_factory.mktemp("corpus"), few)

@@ -1,13 +1,9 @@
 """Whole runs at a tiny size, through the command's own entry: train, resume, refuse, survive."""
 
-import hashlib
 import json
-import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,36 +11,9 @@ import pytest
 import torch
 
 import worldjepa
+from tests.runs import TINY, start, wait_for, weights
 from worldjepa.artifact import latest_checkpoint
-from worldjepa.data.corpus import CorpusSettings, ensure_corpus
 from worldjepa.train import main
-
-TINY = [
-    "+experiment=kinetics",
-    "device=cpu",
-    "data.size=32",
-    "data.num_frames=4",
-    "data.frame_skip=2",
-    "data.num_workers=0",
-    "model=nano",
-    "model.encoder.dim=32",
-    "model.encoder.depth=2",
-    "model.masked_predictor.dim=24",
-    "model.masked_predictor.depth=1",
-    "train.batch_size=4",
-    "train.steps=12",
-    "train.checkpoint_every=4",
-    "train.log_every=2",
-    "train.health_every=4",
-]
-
-
-@pytest.fixture(scope="session")
-def corpus(tmp_path_factory):
-    return ensure_corpus(
-        tmp_path_factory.mktemp("corpus"), CorpusSettings(train_videos=24, val_videos=8, size=32)
-    )
-
 
 @pytest.fixture
 def command(corpus, tmp_path):
@@ -59,33 +28,6 @@ def command(corpus, tmp_path):
 @pytest.fixture
 def run_dir(tmp_path):
     return tmp_path / "run"
-
-
-def start(words):
-    """Start a run as a user does, in a process of its own."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "worldjepa.train", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=environment,
-    )
-
-
-def weights(run_dir):
-    """Return the sha256 of the last checkpoint's tensors, weights and optimiser both."""
-    checkpoint = latest_checkpoint(run_dir)
-    assert checkpoint is not None
-    files = [checkpoint / "model.safetensors", checkpoint / "train_state.safetensors"]
-    return checkpoint.name, [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
-
-
-def wait_for(condition, seconds=90.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
 
 
 def test_a_run_leaves_a_model_that_loads_and_a_folder_that_explains_itself(command, run_dir, capsys):
@@ -272,11 +214,11 @@ def test_a_collapsing_run_raises_the_alarm(command, capfd):
     """A weight decay that forgets the pixels faster than the loss can learn them; the target follows at once."""
     words = command(
         "optim.ema=[0.0,0.0]",
-        "optim.lr=0.01",
+        "optim.lr=0.001",
         "optim.warmup=0.0",
         "optim.schedule=constant",
-        "optim.weight_decay=[20.0,20.0]",
-        "train.steps=60",
+        "optim.weight_decay=[500.0,500.0]",
+        "train.steps=110",
         "train.log_every=20",
         "train.health_every=5",
         "train.batch_size=8",

@@ -172,11 +172,16 @@ def children() -> list[BaseProcess]:
     return multiprocessing.active_children()
 
 
+def kill(worker: BaseProcess, number: signal.Signals) -> None:
+    assert worker.pid is not None
+    os.kill(worker.pid, number)
+
+
 def test_a_killed_worker_changes_nothing(files, caplog):
     reference = list(load(files, last_step=12))
     with load(files, last_step=12, num_workers=2) as batches:
         seen = [next(batches) for _ in range(3)]
-        os.kill(children()[0].pid, signal.SIGKILL)
+        kill(children()[0], signal.SIGKILL)
         seen += list(batches)
     assert [batch.paths for batch in seen] == [batch.paths for batch in reference]
     assert all(torch.equal(a.frames, b.frames) for a, b in zip(seen, reference, strict=True))
@@ -206,8 +211,8 @@ def test_workers_leave_signals_to_the_main_process_and_end_at_once(files):
     assert signal.getsignal(signal.SIGCHLD) is before
     workers = children()
     for worker in workers:
-        os.kill(worker.pid, signal.SIGTERM)
-        os.kill(worker.pid, signal.SIGINT)
+        kill(worker, signal.SIGTERM)
+        kill(worker, signal.SIGINT)
     for _ in range(4):
         next(batches)
     assert len(workers) == 2 and all(worker.is_alive() for worker in workers)

@@ -12,11 +12,11 @@ def test_every_epoch_is_a_permutation_of_its_own():
     order = SampleOrder([17], [1.0], seed=3)
     epochs = [[order.draw(17 * e + i) for i in range(17)] for e in range(3)]
     for number, epoch in enumerate(epochs):
-        assert sorted(draw.index for draw in epoch) == list(range(17))
+        assert sorted(draw.file for draw in epoch) == list(range(17))
         assert {draw.epoch for draw in epoch} == {number}
     assert epochs[0] != epochs[1] != epochs[2]
     other = SampleOrder([17], [1.0], seed=4)
-    assert [draw.index for draw in epochs[0]] != [other.draw(i).index for i in range(17)]
+    assert [draw.file for draw in epochs[0]] != [other.draw(i).file for i in range(17)]
 
 
 def test_a_draw_depends_on_its_number_alone():
@@ -41,7 +41,7 @@ def test_mixtures_keep_shares_and_pass_through_every_source(weights):
     for source, size in enumerate(sizes):
         mine = [draw for draw in draws if draw.source == source]
         for start in range(0, len(mine) - size, size):
-            assert sorted(draw.index for draw in mine[start : start + size]) == list(range(size))
+            assert sorted(draw.file for draw in mine[start : start + size]) == list(range(size))
             assert {draw.epoch for draw in mine[start : start + size]} == {start // size}
     if len(weights) == 2:  # mixed within the block, not one after the other
         first = [draw.source for draw in draws[:64]]

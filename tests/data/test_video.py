@@ -187,7 +187,7 @@ def test_bad_files_raise_bad_video_error(tmp_path):
         "headless.mp4": (late[: len(late) // 2], "Invalid data"),
         "playlist.mp4": (
             b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n" + b"whole.ts\n#EXT-X-ENDLIST\n",
-            "",
+            "playlist.mp4",
         ),
         "zeros.mp4": (bytes(4000), "zeros.mp4"),
     }

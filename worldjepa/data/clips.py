@@ -78,10 +78,10 @@ class TrainingClips(Dataset[Sample]):
 
     def _candidates(self, draw: Draw, count: int):
         """Yield the drawn file and then its replacements, of the same source and all different."""
-        yield draw.index
+        yield draw.file
         rng = np.random.default_rng(derive_seed(self._seed, REPLACEMENT, *draw))
         others = rng.choice(count, size=min(count, MAX_REPLACEMENTS), replace=False)
-        yield from (int(i) for i in others if i != draw.index)
+        yield from (int(i) for i in others if i != draw.file)
 
     def _clip_seed(self, draw: Draw, retry: int, view: int) -> int:
         return derive_seed(self._seed, CLIP, *draw, retry, view)

@@ -1,8 +1,8 @@
 """The built-in labelled corpus: moving shapes as real mp4 files, in Kinetics layout, rendered once.
 
-A clip's label is the kind of motion that its shapes share. Nothing else tells it: shapes, colours, places at
-mid-time, sizes, speeds, spins, texture and specks are drawn independently of the label, and shapes are as
-often lighter as darker than the ground, so that the mean picture of all classes is the same and a linear
+A clip's label is the kind of motion that its shapes share. Shapes, colours, sizes, spins, texture and specks
+are drawn independently of it, places as freely as the motion leaves room inside the picture; and shapes are
+as often lighter as darker than the ground, so that the mean picture of all classes is the same and a linear
 readout of raw pixels stays near chance. Part of every picture cannot be predicted (a shimmering region,
 specks on a random walk), as in real video. Beside each ``name.mp4``, ``name.npz`` holds the truth by frame.
 
@@ -32,13 +32,14 @@ import numpy as np
 log = logging.getLogger(__name__)
 
 VERSION = 1  # raise it when the pictures change: the folder's name hashes it
-MOTIONS = ("slide_left", "slide_right", "slide_up", "slide_down", "shake", "rest", "grow", "shrink")
+MOTIONS = ("slide_left", "slide_right", "slide_up", "slide_down", "shake", "nod", "grow", "shrink")
 DIRECTIONS = {  # x, y; y points down
     "slide_left": (-1, 0),
     "slide_right": (1, 0),
     "slide_up": (0, -1),
     "slide_down": (0, 1),
     "shake": (1, 0),
+    "nod": (0, 1),
 }
 SHAPES = ("disc", "square", "triangle", "ring", "cross", "crescent")
 SPECKS = 3
@@ -61,8 +62,7 @@ class CorpusSettings:
 class Truth(NamedTuple):
     """What is really in a video: ``f`` frames, ``o`` shapes, later ones in front of earlier ones.
 
-    ``boxes`` are x0, y0, x1, y1 in pixels (ends outside) of the part inside the picture, were it not hidden;
-    a shape wholly outside has a box of zeros. ``centres`` are x, y in pixels, ``masks`` the visible pixels.
+    ``boxes`` are x0, y0, x1, y1 in pixels (ends outside) around the whole shape, hidden or not. ``centres`` are x, y in pixels, ``masks`` the visible pixels.
     """
 
     motion: str
@@ -195,7 +195,7 @@ def _encode(path: Path, frames: np.ndarray, fps: int) -> None:
 def render(motion: str, settings: CorpusSettings, rng: np.random.Generator) -> tuple[np.ndarray, Truth]:
     """Return one video, uint8 [f y x c], and its truth, drawn from ``rng``."""
     f, side = settings.frames, settings.size
-    ground = rng.uniform(0.3, 0.7, 3)
+    ground = rng.uniform(0.35, 0.65, 3)
     planes = _texture(ground, side, rng)[:, None] + _shimmer(settings, rng)  # [c f y x]: quicker than c last
     tracks = [move(motion, f, rng) for _ in range(MOVERS)]
     covers = np.stack([_cover(str(rng.choice(SHAPES)), track, side) for track in tracks], axis=1)
@@ -216,25 +216,26 @@ def _truth(motion: str, solid: np.ndarray, centres: np.ndarray) -> Truth:
         visible[:, :front] &= ~solid[:, front : front + 1]
     seen = np.stack([solid.any(axis=2), solid.any(axis=3)], axis=-1)  # [f o side 2]: by column, by row
     first, end = seen.argmax(axis=2), solid.shape[-1] - seen[:, :, ::-1].argmax(axis=2)
-    boxes = np.concatenate([first, end], axis=-1) * seen.any(axis=2).all(axis=-1, keepdims=True)
-    return Truth(motion, boxes.astype(np.float32), centres, visible)
+    boxes = np.concatenate([first, end], axis=-1).astype(np.float32)
+    return Truth(motion, boxes, centres, visible)
 
 
 def move(motion: str, frames: int, rng: np.random.Generator) -> Track:
-    """Return the track of a shape that makes ``motion``.
+    """Return the track of a shape that makes ``motion`` and stays inside the picture.
 
-    Place, size and angle at mid-time and the spin are drawn alike for all motions; a shape may leave the
-    picture in part. A shake is about as fast as a slide.
+    Size and angle at mid-time and the spin are drawn alike for all motions; a swing (shake, nod) is about
+    as fast as a slide.
     """
     u = np.linspace(-0.5, 0.5, frames)
-    size, length = rng.uniform(0.11, 0.17), rng.uniform(0.34, 0.46)
+    size, length = rng.uniform(0.11, 0.17), rng.uniform(0.36, 0.48)
     angle = rng.uniform(0, 2 * np.pi) + 2 * np.pi * rng.uniform(-0.2, 0.2) * u
-    swing = 0.2 * length * np.sin(rng.uniform(0, 2 * np.pi) + 2 * np.pi * rng.uniform(1.2, 1.6) * u)
-    along = swing if motion == "shake" else length * u
+    swing = 0.18 * length * np.sin(rng.uniform(0, 2 * np.pi) + 2 * np.pi * rng.uniform(1.2, 1.6) * u)
+    along = swing if motion in ("shake", "nod") else length * u
     offset = along[:, None] * np.array(DIRECTIONS.get(motion, (0, 0)))
     growth = 2.6 * length * u * {"grow": 1, "shrink": -1}.get(motion, 0)
     radius = size * np.exp(growth)
-    return Track(rng.uniform(0.2, 0.8, 2) + offset, radius, angle)
+    lowest, highest = (offset - radius[:, None]).min(axis=0), (offset + radius[:, None]).max(axis=0)
+    return Track(rng.uniform(-lowest, 1 - highest) + offset, radius, angle)
 
 
 def _speck(frames: int, rng: np.random.Generator) -> Track:

@@ -115,7 +115,7 @@ def _kinetics_entries(path: Path, lines: list[str], header: list[str], part: str
     Downloads are never complete, so a row without a file is left out; how many is said.
     """
     files = {Path(found).stem: found for found in reversed(find_files(path.parent, VIDEO_EXTENSIONS))}
-    entries, rows = [], list(csv.reader(lines[1:]))
+    entries, rows, stems = [], list(csv.reader(lines[1:])), ["<youtube_id>"]
     for number, row in enumerate(rows, 2):
         if not row:
             continue

@@ -183,8 +183,9 @@ class Packed:
 
     def batch(self) -> Batch:
         """Return it as the type that leaves the room."""
-        second = self.views[1] if len(self.views) > 1 else None
-        return Batch(self.views[0], second=second, labels=self.labels, paths=self.paths, bad=self.bad)
+        frames, *others = self.views
+        second = others[0] if others else None
+        return Batch(frames, second=second, labels=self.labels, paths=self.paths, bad=self.bad)
 
     def pin_memory(self) -> Packed:
         """Return the batch in page-locked memory (torch's pinning thread calls this)."""

@@ -16,11 +16,11 @@ PERMUTATION, MIXTURE, CLIP, REPLACEMENT = 1, 2, 3, 4
 
 
 class Draw(NamedTuple):
-    """File ``index`` of source ``source``, on that source's ``epoch``-th pass."""
+    """File number ``file`` of source ``source``, on that source's ``epoch``-th pass."""
 
     source: int
     epoch: int
-    index: int
+    file: int
 
 
 class SampleOrder:

@@ -99,18 +99,21 @@ class PyavReader:
         if timeline.by_order:
             return None
         images: dict[int, np.ndarray] = {}
+        wanted: dict[int | None, int] = {int(timeline.pts[i]): i for i in needed}
         with open_video(path) as container:
             stream = pick_stream(container, path)
             for key, run in _runs(timeline, needed):
                 try:
                     for frame in _frames_from(container, stream, timeline, key, path):
-                        index = int(np.searchsorted(timeline.pts, frame.pts))
-                        if index in run and timeline.pts[index] == frame.pts:
+                        index = wanted.get(frame.pts)
+                        if index is not None:
                             images[index] = paint(frame)
-                            if index == run[-1]:
-                                break
-                except (_SeekMissedError, BadVideoError, FFmpegError):
-                    if needed[0] == key == 0:
+                        if index == run[-1]:
+                            break
+                except _SeekMissedError:
+                    return None
+                except (BadVideoError, FFmpegError):
+                    if key == 0:  # that was a decode from the start
                         raise
                     return None
         return images if len(images) == len(needed) else None

@@ -20,6 +20,8 @@ from torch import Tensor, nn
 
 from worldjepa.model.layers.rope import Rotary, rotate
 
+CACHED_SCORES = 1 << 22  # attention scores in bf16 that a CPU's last cache holds with room to spare
+PLAIN_SCORES = 1 << 24  # a head with more is left to SDPA, which keeps no scores for the backward pass
 PADDING = -1  # step id of a token that nobody sees
 
 
@@ -100,11 +102,23 @@ def attend(
     v: Float[Tensor, "b heads m dh"],
     mask: Tensor | None = None,
 ) -> Float[Tensor, "b heads n dh"]:
-    """Softmax attention by the faster of two equal ways for the device and precision at hand."""
-    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and bf16_products():
-        scores = q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)
-        return _softmax(scores, mask) @ v
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    """Softmax attention by the faster of two equal ways for the device, precision and size at hand.
+
+    On a CPU that multiplies bf16 natively, plain products with a softmax between beat
+    ``scaled_dot_product_attention`` in bf16, forward and backward, as long as the scores stay in its cache:
+    so they are made for a few heads at a time (benchmarks/attention.py).
+    """
+    scores = q.shape[-2] * k.shape[-2]
+    plain = q.device.type == "cpu" and q.dtype == torch.bfloat16 and bf16_products()
+    if not plain or scores > PLAIN_SCORES or torch.compiler.is_compiling():
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    q = q * q.shape[-1] ** -0.5
+    heads = max(1, CACHED_SCORES // scores)
+    if mask is not None or heads >= q.shape[0] * q.shape[1]:
+        return _softmax(q @ k.transpose(-1, -2), mask) @ v
+    parts = zip(*(x.flatten(0, 1).split(heads) for x in (q, k, v)), strict=True)
+    mixed = torch.cat([(a @ b.transpose(-1, -2)).softmax(dim=-1) @ c for a, b, c in parts])
+    return mixed.unflatten(0, q.shape[:2])
 
 
 def _attend_segments(

@@ -1,0 +1,55 @@
+"""Tiny training runs for tests: the words of one, and processes as a user starts them."""
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+
+from worldjepa.artifact import latest_checkpoint
+
+TINY = [
+    "+experiment=kinetics",
+    "device=cpu",
+    "data.size=32",
+    "data.num_frames=4",
+    "data.frame_skip=2",
+    "data.num_workers=0",
+    "model=nano",
+    "model.encoder.dim=32",
+    "model.encoder.depth=2",
+    "model.masked_predictor.dim=24",
+    "model.masked_predictor.depth=1",
+    "train.batch_size=4",
+    "train.steps=12",
+    "train.checkpoint_every=4",
+    "train.log_every=2",
+    "train.health_every=4",
+]
+
+
+def start(words):
+    """Start a run as a user does, in a process of its own."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "worldjepa.train", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+    )
+
+
+def weights(run_dir):
+    """Return the sha256 of the last checkpoint's tensors, weights and optimiser both."""
+    checkpoint = latest_checkpoint(run_dir)
+    assert checkpoint is not None
+    files = [checkpoint / "model.safetensors", checkpoint / "train_state.safetensors"]
+    return checkpoint.name, [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+
+
+def wait_for(condition, seconds=90.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
