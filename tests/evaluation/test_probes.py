@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from worldjepa.evaluation.probes import Features, pool_latents, pool_pixels, probe, wilson
+from worldjepa.evaluation.probes import Features, extract, pool_latents, pool_pixels, probe, wilson
+from worldjepa.types import Batch
 
 
 def blobs(n, spread, seed=0, classes=4):
@@ -51,3 +52,12 @@ def test_pooling():
 def test_one_class_is_refused():
     with pytest.raises(ValueError, match="2 classes or more"):
         probe(Features(torch.zeros(3, 2), torch.zeros(3, dtype=torch.long)), blobs(4, 0.1))
+
+
+def test_extract_leaves_out_unknown_labels():
+    frames = torch.arange(6, dtype=torch.uint8).reshape(3, 1, 2, 1, 1)
+    batch = Batch(frames, labels=torch.tensor([4, -1, 0]))
+    double, same = extract([batch, batch], [lambda x: 2 * x.flatten(1), lambda x: x.flatten(1)])
+    assert same.labels.tolist() == [4, 0, 4, 0]
+    assert same.values.tolist() == [[0, 1], [4, 5]] * 2
+    assert torch.equal(double.values, 2 * same.values)

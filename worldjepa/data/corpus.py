@@ -62,7 +62,8 @@ class CorpusSettings:
 class Truth(NamedTuple):
     """What is really in a video: ``f`` frames, ``o`` shapes, later ones in front of earlier ones.
 
-    ``boxes`` are x0, y0, x1, y1 in pixels (ends outside) around the whole shape, hidden or not. ``centres`` are x, y in pixels, ``masks`` the visible pixels.
+    ``boxes`` are x0, y0, x1, y1 in pixels (ends outside) around the whole shape, hidden or not.
+    ``centres`` are x, y in pixels, ``masks`` the visible pixels.
     """
 
     motion: str
@@ -178,9 +179,13 @@ def _render_part(folder: Path, settings: CorpusSettings, part: int, parts: int, 
 
 
 def _encode(path: Path, frames: np.ndarray, fps: int) -> None:
-    """Write uint8 frames [f y x c] as H.264; one thread, so that the same frames give the same bytes."""
+    """Write uint8 frames [f y x c] as H.264, so that the same frames give the same bytes.
+
+    One thread, and no lookahead (preset ultrafast): x264's AVX-512 lookahead was seen to choose differently
+    from run to run. Such files also decode faster.
+    """
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=fps, options={"crf": "18", "preset": "veryfast"})
+        stream = container.add_stream("libx264", rate=fps, options={"crf": "20", "preset": "ultrafast"})
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1

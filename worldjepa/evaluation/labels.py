@@ -40,9 +40,8 @@ def report_labels(model: WorldModel, untrained: WorldModel, train: Clips, held_o
     Raises:
         ValueError: fewer than two classes are known, or there are no held-out clips.
     """
-    describe = [_encoded(model), _encoded(untrained), pool_pixels]
-    fitted = _features(train, describe)
-    tested = _features(held_out, describe)
+    ways = [_encoded(model), _encoded(untrained), pool_pixels]
+    fitted, tested = extract(train(), ways), extract(held_out(), ways)
     scores = [probe(fit, test) for fit, test in zip(fitted, tested, strict=True)]
     labels = tested[0].labels
     return LabelReport(
@@ -58,9 +57,3 @@ def report_labels(model: WorldModel, untrained: WorldModel, train: Clips, held_o
 
 def _encoded(model: WorldModel) -> Callable[[Tensor], Tensor]:
     return lambda frames: pool_latents(model.encode(frames))
-
-
-def _features(clips: Clips, describe: list[Callable[[Tensor], Tensor]]):
-    """Describe every clip in each of the ways, decoding it once."""
-    batches = list(clips())
-    return [extract(batches, way) for way in describe]

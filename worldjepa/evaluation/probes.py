@@ -8,7 +8,7 @@ the training part, never on the held-out files.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -43,16 +43,20 @@ class Score:
 
 
 @torch.no_grad()
-def extract(batches: Iterable[Batch], describe: Callable[[Tensor], Tensor]) -> Features:
-    """Describe every labelled clip by one vector: ``describe(frames [b f c y x]) -> [b d]``."""
-    values, labels = [], []
+def extract(batches: Iterable[Batch], ways: Sequence[Callable[[Tensor], Tensor]]) -> list[Features]:
+    """Describe every labelled clip by one vector in each of several ways, decoding it once.
+
+    A way is ``describe(frames [b f c y x]) -> [b d]``. Clips of unknown label (-1) are left out.
+    """
+    values: list[list[Tensor]] = [[] for _ in ways]
+    labels = [torch.zeros(0, dtype=torch.long)]
     for batch in batches:
         assert batch.labels is not None
-        values.append(describe(batch.frames).float().cpu())
-        labels.append(batch.labels)
-    values, labels = torch.cat(values), torch.cat(labels)
-    known = labels >= 0
-    return Features(values[known], labels[known])
+        known = batch.labels >= 0
+        labels.append(batch.labels[known])
+        for column, describe in zip(values, ways, strict=True):
+            column.append(describe(batch.frames[known]).float().cpu())
+    return [Features(torch.cat(column), torch.cat(labels)) for column in values]
 
 
 def pool_latents(latents: Float[Tensor, "b t p d"]) -> Float[Tensor, "b td"]:
