@@ -81,19 +81,29 @@ class VideoEncoder(nn.Module):
         Raises:
             ValueError: the frames do not fill whole tubelets, or have other channels.
         """
-        frames = self._fill_tubelets(frames)
-        grid = self.embed.grid(frames)
-        x = self._transform(
-            self._add_positions(self.embed(self.embed.patchify(frames)), grid, None), grid, None
-        )
-        return rearrange(x, "b (t p) d -> b t p d", t=grid.t)
+        grid = self.grid(frames)
+        return rearrange(self.encode_tubelets(self.tubelets(frames), grid), "b (t p) d -> b t p d", t=grid.t)
 
-    def visible(self, frames: Float[Tensor, "b f c y x"], ids: Int[Tensor, "b k"]) -> Float[Tensor, "b k d"]:
+    def visible(
+        self, frames: Float[Tensor, "b f c y x"], ids: Int[Tensor, "b k"]
+    ) -> Float[Tensor, "b k d"]:
         """Return the latents of tokens ``ids``, which see nothing but each other (the context encoder)."""
-        frames = self._fill_tubelets(frames)
-        grid = self.embed.grid(frames)
-        pixels = gather_tokens(self.embed.patchify(frames), ids)
-        return self._transform(self._add_positions(self.embed(pixels), grid, ids), grid, ids)
+        return self.encode_tubelets(self.tubelets(frames), self.grid(frames), ids)
+
+    def tubelets(self, frames: Float[Tensor, "b f c y x"]) -> Float[Tensor, "b n pixels"]:
+        """Cut clips into tubelets of raw pixels, once for every pass that reads them.
+
+        Under autocast they have its precision: they are read by a linear map only.
+        """
+        return self.embed.patchify(self._fill_tubelets(frames.to(compute_dtype(frames))))
+
+    def encode_tubelets(
+        self, tubelets: Float[Tensor, "b n pixels"], grid: Grid, ids: Int[Tensor, "b k"] | None = None
+    ) -> Float[Tensor, "b _ d"]:
+        """Return the latents of all tubelets of a clip, or of ``ids``, which see nothing but each other."""
+        if ids is not None:
+            tubelets = gather_tokens(tubelets, ids)
+        return self._transform(self._add_positions(self.embed(tubelets), grid, ids), grid, ids)
 
     def grid(self, frames: Shaped[Tensor, "b f c y x"]) -> Grid:
         """Return the token grid of a clip, time counted in latent steps."""
@@ -155,14 +165,18 @@ class VideoEncoder(nn.Module):
     def _rotary(self, x: Tensor, grid: Grid, in_time: bool) -> Rotary | None:
         if self.positions != "rope":
             return None
-        kind = x.device.type
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
-        return grid_rotary(grid, self.head_dim, self.rope, in_time, dtype, x.device)
+        return grid_rotary(grid, self.head_dim, self.rope, in_time, compute_dtype(x), x.device)
 
 
 def normalise_latents(latents: Float[Tensor, "*b d"], kind: str) -> Float[Tensor, "*b d"]:
     """Apply the latent space's norm: ``layer`` (LayerNorm without affine) or ``none``."""
     return F.layer_norm(latents.float(), latents.shape[-1:]) if kind == "layer" else latents
+
+
+def compute_dtype(x: Tensor) -> torch.dtype:
+    """Return the precision in which matrix products of ``x`` are made: autocast's, or its own."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

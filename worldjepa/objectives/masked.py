@@ -108,9 +108,10 @@ class MaskedPrediction(nn.Module):
             seed: of this step's random projections.
         """
         grid = self.encoder.grid(frames)
-        raw = self.target_latents(frames)
+        tubelets = self.encoder.tubelets(frames)
+        raw = self.target_latents(tubelets, grid)
         targets = normalise_latents(raw, self.latent_norm)
-        contexts = self.context_latents(frames, masks)
+        contexts = self.context_latents(tubelets, grid, masks)
         predictions = self.predict(contexts, masks, grid)
         losses = [
             regression_loss(predicted, gather_tokens(targets, mask.target), self.loss)
@@ -122,15 +123,15 @@ class MaskedPrediction(nn.Module):
         return terms, Seen(raw, targets, tuple(p.detach() for p in predictions), masks, grid)
 
     @torch.no_grad()
-    def target_latents(self, frames: Float[Tensor, "b f c y x"]) -> Float[Tensor, "b n d"]:
+    def target_latents(self, tubelets: Float[Tensor, "b n pixels"], grid: Grid) -> Float[Tensor, "b n d"]:
         """Return the target encoder's latents before the latent norm."""
-        return self.target_encoder(frames).flatten(1, 2)
+        return self.target_encoder.encode_tubelets(tubelets, grid)
 
     def context_latents(
-        self, frames: Float[Tensor, "b f c y x"], masks: tuple[Masks, ...]
+        self, tubelets: Float[Tensor, "b n pixels"], grid: Grid, masks: tuple[Masks, ...]
     ) -> list[Float[Tensor, "b _ d"]]:
         """Return the context encoder's latents of the visible tokens of each mask setting."""
-        return [self.encoder.visible(frames, mask.context) for mask in masks]
+        return [self.encoder.encode_tubelets(tubelets, grid, mask.context) for mask in masks]
 
     def predict(
         self, contexts: list[Float[Tensor, "b _ d"]], masks: tuple[Masks, ...], grid: Grid

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
@@ -60,5 +60,7 @@ class TubeletEmbed(nn.Module):
 
 
 def gather_tokens(x: Float[Tensor, "b n d"], ids: Int[Tensor, "b k"]) -> Float[Tensor, "b k d"]:
-    """Take tokens ``ids`` of each row."""
-    return torch.gather(x, 1, repeat(ids, "b k -> b k d", d=x.shape[-1]))
+    """Take tokens ``ids`` of each row, whole rows of memory at a time."""
+    b, n, _ = x.shape
+    rows = ids + n * torch.arange(b, device=x.device).unsqueeze(1)
+    return x.flatten(0, 1).index_select(0, rows.flatten()).unflatten(0, (b, -1))
