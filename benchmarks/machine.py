@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 import transformers
 
+FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_tile")
+
 
 def describe(command: str, threads: int, clock: str) -> dict[str, str]:
     """Return the circumstances of a measurement, in the order in which a table names them."""
@@ -20,29 +22,31 @@ def describe(command: str, threads: int, clock: str) -> dict[str, str]:
         "processor": processor(),
         "threads": str(threads),
         "clock": {"wall": "wall", "cpu": "processor time of the process"}[clock],
-        "versions": f"python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}",
+        "versions": f"python {platform.python_version()}, torch {torch.__version__}, "
+        f"transformers {transformers.__version__}",
     }
 
 
 def commit() -> str:
     """Return the short hash of the checkout, with ``-dirty`` when files differ from it."""
-    root = Path(__file__).parent
-    git = ["git", "-C", str(root)]
-    found = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    if found.returncode:
+    found, name = _git("rev-parse", "--short", "HEAD")
+    if not found:
         return "not a git checkout"
-    changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=False)
-    return found.stdout.strip() + ("-dirty" if changed.stdout.strip() else "")
+    return name + ("-dirty" if _git("status", "--porcelain", "--untracked-files=no")[1] else "")
+
+
+def _git(*words: str) -> tuple[bool, str]:
+    command = ["git", "-C", str(Path(__file__).parent), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode == 0, done.stdout.strip()
 
 
 def processor() -> str:
     """Return the processor's name, its cores, and what of it speeds up matrix products."""
-    name, flags = platform.processor() or platform.machine(), ""
     info = Path("/proc/cpuinfo")
-    if info.exists():
-        fields = dict(
-            [part.strip() for part in line.split(":", 1)] for line in info.read_text().splitlines() if ":" in line
-        )
-        name = fields.get("model name", name)
-        flags = f" ({', '.join(flag for flag in ('avx2', 'avx512f', 'avx512_bf16', 'amx_tile') if flag in fields.get('flags', '').split())})"
-    return name + flags
+    if not info.exists():
+        return platform.processor() or platform.machine()
+    lines = [line.split(":", 1) for line in info.read_text().splitlines() if ":" in line]
+    fields = {key.strip(): value.strip() for key, value in lines}
+    flags = [flag for flag in FLAGS if flag in fields.get("flags", "").split()]
+    return f"{fields.get('model name', platform.machine())} ({', '.join(flags)})"

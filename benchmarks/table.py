@@ -30,6 +30,11 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
     return low, middle, high
 
 
+def divide(above: Sequence[float], below: Sequence[float]) -> list[float]:
+    """Return the quotients round by round."""
+    return [a / b for a, b in zip(above, below, strict=True)]
+
+
 def summarise(
     results: Mapping[str, Rounds], peaks: Mapping[str, list[float]], parts: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
@@ -37,22 +42,20 @@ def summarise(
 
     Shares and ratios are taken within a round and given as quartiles.
     """
-    summary = {}
+    summary, columns, base = {}, ("step", *parts), results[BASELINE]
     for name, result in results.items():
         step = result.seconds("step")
         speeds = [result.flops / seconds for seconds in step]
         peak = peaks[name.split()[-1]]
-        ratios = {
-            part: quartiles([a / b for a, b in zip(results[BASELINE].seconds(part), result.seconds(part), strict=True)])
-            for part in ("step", *parts)
-        }
         summary[name] = {
-            "milliseconds": {part: [1e3 * q for q in quartiles(result.seconds(part))] for part in ("step", *parts)},
+            "milliseconds": {part: [1e3 * q for q in quartiles(result.seconds(part))] for part in columns},
             "gflop": result.flops / 1e9,
             "gflop_per_second": [q / 1e9 for q in quartiles(speeds)],
             "peak_gflop_per_second": [q / 1e9 for q in quartiles(peak)],
-            "share_of_peak": quartiles([speed / top for speed, top in zip(speeds, peak, strict=True)]),
-            "times_faster": ratios,
+            "share_of_peak": quartiles(divide(speeds, peak)),
+            "times_faster": {
+                part: quartiles(divide(base.seconds(part), result.seconds(part))) for part in columns
+            },
             "losses": result.losses,
         }
     return summary
@@ -68,15 +71,24 @@ def markdown(title: str, summary: Mapping[str, dict[str, Any]], parts: Sequence[
         speed, peak = row["gflop_per_second"][1], row["peak_gflop_per_second"][1]
         share = f"{100 * row['share_of_peak'][1]:.0f} % of {peak:.0f}"
         lines.append(f"| {name} | {times} | {row['gflop']:.1f} | {speed:.0f} | {share} |")
-    lines += ["", f"| times faster than {BASELINE} | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    lines += [
+        "",
+        f"| times faster than {BASELINE} | {' | '.join(columns)} |",
+        "|---" * (len(columns) + 1) + "|",
+    ]
     for name, row in summary.items():
         if name != BASELINE:
-            cells = [f"{m:.2f} ({low:.2f}-{high:.2f})" for low, m, high in (row["times_faster"][p] for p in columns)]
+            cells = [
+                f"{m:.2f} ({low:.2f}-{high:.2f})"
+                for low, m, high in (row["times_faster"][p] for p in columns)
+            ]
             lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def write_results(circumstances: Mapping[str, str], cases: Mapping[str, dict[str, Any]], text: str, out: str) -> None:
+def write_results(
+    circumstances: Mapping[str, str], cases: Mapping[str, dict[str, Any]], text: str, out: str
+) -> None:
     """Write ``<out>.md`` and ``<out>.json``."""
     path = Path(out)
     path.parent.mkdir(parents=True, exist_ok=True)

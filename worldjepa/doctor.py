@@ -149,7 +149,7 @@ def _reader(name: str, clip: Path) -> Finding:
         from worldjepa.data import read_clip
 
         frames = read_clip(clip, indices=[0, CLIP_FRAMES - 1], reader=name)
-    except (ImportError, OSError, RuntimeError, ValueError) as error:
+    except (AttributeError, ImportError, OSError, RuntimeError, ValueError) as error:
         return Finding(f"reader {name}", False if needed else None, _first_line(error))
     seen = [round(float(value)) for value in frames.float().mean(dim=(1, 2, 3))]
     drawn = [20, 20 + 25 * (CLIP_FRAMES - 1)]

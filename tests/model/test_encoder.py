@@ -31,6 +31,16 @@ def test_visible_with_every_token_equals_the_whole_clip(attention, positions):
 
 
 @pytest.mark.parametrize(("attention", "positions"), EVERY)
+def test_packed_sets_of_tokens_equal_each_alone(attention, positions):
+    encoder, x = build(attention=attention, positions=positions, window=2), clips()
+    first, second = torch.tensor([[0, 5, 6], [1, 2, 8]]), torch.tensor([[0, 1, 2, 11], [3, 4, 5, 9]])
+    ids, grid = torch.cat([first, second], dim=1), encoder.grid(x)
+    packed = encoder.encode_tubelets(encoder.tubelets(x), grid, ids, (3, 4))
+    alone = torch.cat([encoder.visible(x, first), encoder.visible(x, second)], dim=1)
+    torch.testing.assert_close(packed, alone, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize(("attention", "positions"), EVERY)
 def test_hidden_pixels_do_not_reach_visible_tokens(attention, positions):
     encoder, x = build(attention=attention, positions=positions), clips()
     ids = torch.tensor([[0, 5, 6, 11], [1, 2, 3, 8]])

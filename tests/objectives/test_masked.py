@@ -53,6 +53,36 @@ def test_prediction_equals_a_literal_reference(loss):
     torch.testing.assert_close(terms["prediction"], torch.tensor(rows), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("positions", ["rope", "sincos"])
+def test_settings_predicted_together_equal_each_alone(positions):
+    objective = build()
+    objective.predictor = MaskedPredictor(
+        latent_dim=32, dim=24, depth=2, num_heads=2, num_mask_tokens=2, positions=positions
+    )
+    torch.nn.init.normal_(objective.predictor.mask_tokens)
+    x, masks = batch(objective)
+    grid = objective.encoder.grid(x)
+    contexts = [torch.randn(3, mask.context.shape[1], 32) for mask in masks]
+    together = objective.predictor.predict_settings(contexts, masks, grid)
+    for setting, (context, mask) in enumerate(zip(contexts, masks, strict=True)):
+        alone = objective.predictor(context, mask, grid, setting)
+        torch.testing.assert_close(together[setting], alone, atol=1e-5, rtol=1e-5)
+
+
+def test_bf16_gives_nearly_the_loss_and_gradients_of_float32():
+    objective = build()
+    x, masks = batch(objective)
+    exact = objective.total(objective(x, masks)[0])
+    parameters = [p for p in objective.parameters() if p.requires_grad]
+    gradients = torch.autograd.grad(exact, parameters)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = objective.total(objective(x, masks)[0])
+    others = torch.autograd.grad(rough, parameters)
+    assert abs(rough - exact) < 2e-2 * exact
+    flat, other = (torch.cat([g.flatten() for g in each]) for each in (gradients, others))
+    assert torch.nn.functional.cosine_similarity(flat, other, dim=0) > 0.98
+
+
 def test_the_target_encoder_gets_no_gradient_and_the_others_do():
     objective = build(weights={"prediction": 1.0, "variance": 1.0, "covariance": 1.0, "sigreg": 1.0})
     x, masks = batch(objective)

@@ -18,6 +18,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from worldjepa.model.layers.block import NORM_EPS, Block, init_transformer, run_blocks
+from worldjepa.model.layers.precision import compute_dtype
 from worldjepa.model.layers.rope import CONVENTIONS, Rotary, grid_rotary
 from worldjepa.model.layers.sincos import grid_sincos
 from worldjepa.model.layers.tubelet import TubeletEmbed, gather_tokens
@@ -84,9 +85,7 @@ class VideoEncoder(nn.Module):
         grid = self.grid(frames)
         return rearrange(self.encode_tubelets(self.tubelets(frames), grid), "b (t p) d -> b t p d", t=grid.t)
 
-    def visible(
-        self, frames: Float[Tensor, "b f c y x"], ids: Int[Tensor, "b k"]
-    ) -> Float[Tensor, "b k d"]:
+    def visible(self, frames: Float[Tensor, "b f c y x"], ids: Int[Tensor, "b k"]) -> Float[Tensor, "b k d"]:
         """Return the latents of tokens ``ids``, which see nothing but each other (the context encoder)."""
         return self.encode_tubelets(self.tubelets(frames), self.grid(frames), ids)
 
@@ -98,12 +97,20 @@ class VideoEncoder(nn.Module):
         return self.embed.patchify(self._fill_tubelets(frames.to(compute_dtype(frames))))
 
     def encode_tubelets(
-        self, tubelets: Float[Tensor, "b n pixels"], grid: Grid, ids: Int[Tensor, "b k"] | None = None
+        self,
+        tubelets: Float[Tensor, "b n pixels"],
+        grid: Grid,
+        ids: Int[Tensor, "b k"] | None = None,
+        parts: tuple[int, ...] = (),
     ) -> Float[Tensor, "b _ d"]:
-        """Return the latents of all tubelets of a clip, or of ``ids``, which see nothing but each other."""
+        """Return the latents of all tubelets of a clip, or of ``ids``, which see nothing but each other.
+
+        ``parts`` are the lengths of several sets of tokens packed one after the other in ``ids`` (one a mask
+        setting): each sees only itself, and all go through the linear maps together.
+        """
         if ids is not None:
             tubelets = gather_tokens(tubelets, ids)
-        return self._transform(self._add_positions(self.embed(tubelets), grid, ids), grid, ids)
+        return self._transform(self._add_positions(self.embed(tubelets), grid, ids), grid, ids, parts)
 
     def grid(self, frames: Shaped[Tensor, "b f c y x"]) -> Grid:
         """Return the token grid of a clip, time counted in latent steps."""
@@ -120,17 +127,24 @@ class VideoEncoder(nn.Module):
         table = grid_sincos(grid, self.dim, self.attention != "step", x.device)
         return x + (table if ids is None else table[0][ids]).to(x.dtype)
 
-    def _transform(self, x: Tensor, grid: Grid, ids: Tensor | None) -> Tensor:
+    def _transform(self, x: Tensor, grid: Grid, ids: Tensor | None, parts: tuple[int, ...]) -> Tensor:
         """Run the blocks over tokens ``ids`` of the grid (None: all of them, in order)."""
         spatial = {"step": len(self.blocks), "factorised": len(self.blocks) // 2}.get(self.attention, 0)
         if spatial:
-            x = self._run(self.blocks[:spatial], x, grid, ids, within_step=True)
+            x = self._run(self.blocks[:spatial], x, grid, ids, parts, within_step=True)
         if spatial < len(self.blocks):
-            x = self._run(self.blocks[spatial:], x, grid, ids, within_step=False)
+            x = self._run(self.blocks[spatial:], x, grid, ids, parts, within_step=False)
         return self.norm(x)
 
     def _run(
-        self, blocks: nn.ModuleList, x: Tensor, grid: Grid, ids: Tensor | None, within_step: bool
+        self,
+        blocks: nn.ModuleList,
+        x: Tensor,
+        grid: Grid,
+        ids: Tensor | None,
+        parts: tuple[int, ...],
+        *,
+        within_step: bool,
     ) -> Tensor:
         recompute, window = self.checkpoint_blocks, 1 if within_step else self.window
         table = self._rotary(x, grid, in_time=not within_step)
@@ -139,12 +153,11 @@ class VideoEncoder(nn.Module):
         if ids is not None and table is not None:
             table = table.take(ids)
         if self.attention == "full":
-            return run_blocks(blocks, x, recompute=recompute, rotary=table)
+            return run_blocks(blocks, x, recompute=recompute, rotary=table, parts=parts)
         ids = torch.arange(grid.n, device=x.device) if ids is None else ids
         places = ids % grid.p if self.attention == "factorised" and not within_step else None
-        return run_blocks(
-            blocks, x, recompute=recompute, rotary=table, steps=ids // grid.p, window=window, places=places
-        )
+        rule = {"steps": ids // grid.p, "window": window, "places": places, "parts": parts}
+        return run_blocks(blocks, x, recompute=recompute, rotary=table, **rule)
 
     def _run_apart(
         self, blocks: nn.ModuleList, x: Tensor, grid: Grid, table: Rotary | None, within_step: bool
@@ -171,12 +184,6 @@ class VideoEncoder(nn.Module):
 def normalise_latents(latents: Float[Tensor, "*b d"], kind: str) -> Float[Tensor, "*b d"]:
     """Apply the latent space's norm: ``layer`` (LayerNorm without affine) or ``none``."""
     return F.layer_norm(latents.float(), latents.shape[-1:]) if kind == "layer" else latents
-
-
-def compute_dtype(x: Tensor) -> torch.dtype:
-    """Return the precision in which matrix products of ``x`` are made: autocast's, or its own."""
-    kind = x.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -6,6 +6,8 @@ token, zero at the start; positions alone tell one target token from another.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -59,14 +61,28 @@ class MaskedPredictor(nn.Module):
             grid: the clip's token grid.
             setting: which mask setting of the step this is; chooses the mask token.
         """
-        ids = torch.cat([masks.context, masks.target], dim=1)
-        visible = self.embed(context)
-        token = self.mask_tokens[setting % len(self.mask_tokens)].to(visible.dtype)
-        x = torch.cat([visible, token.expand(*masks.target.shape, -1)], dim=1)
-        table = None
+        return self.predict_settings([context], (masks,), grid, first=setting)[0]
+
+    def predict_settings(
+        self, contexts: Sequence[Float[Tensor, "b _ d"]], masks: Sequence[Masks], grid: Grid, first: int = 0
+    ) -> list[Float[Tensor, "b _ d"]]:
+        """Predict the target tokens of several mask settings (from number ``first`` on) in one pass.
+
+        Each setting sees only itself; together they share the linear maps.
+        """
+        visible = self.embed(torch.cat(list(contexts), dim=1)).split([c.shape[1] for c in contexts], dim=1)
+        sequences = []
+        for index, (mask, context) in enumerate(zip(masks, visible, strict=True), start=first):
+            token = self.mask_tokens[index % len(self.mask_tokens)].to(context.dtype)
+            sequences += [context, token.expand(*mask.target.shape, -1)]
+        x, table = torch.cat(sequences, dim=1), None
+        ids = torch.cat([ids for mask in masks for ids in (mask.context, mask.target)], dim=1)
         if self.positions == "sincos":
             x = x + grid_sincos(grid, self.dim, True, x.device)[0][ids].to(x.dtype)
         else:
-            table = grid_rotary(grid, self.head_dim, self.rope, True, visible.dtype, x.device).take(ids)
-        x = run_blocks(self.blocks, x, recompute=self.checkpoint_blocks, rotary=table)
-        return self.proj(self.norm(x[:, masks.context.shape[1] :]))
+            table = grid_rotary(grid, self.head_dim, self.rope, True, x.dtype, x.device).take(ids)
+        parts = tuple(mask.context.shape[1] + mask.target.shape[1] for mask in masks)
+        x = run_blocks(self.blocks, x, recompute=self.checkpoint_blocks, rotary=table, parts=parts)
+        pairs = zip(x.split(parts, dim=1), masks, strict=True)
+        targets = torch.cat([part[:, mask.context.shape[1] :] for part, mask in pairs], dim=1)
+        return list(self.proj(self.norm(targets)).split([mask.target.shape[1] for mask in masks], dim=1))

@@ -63,8 +63,9 @@ def regression_loss(
 class MaskedPrediction(nn.Module):
     """The training criterion over a context encoder, its EMA copy and a masked predictor.
 
-    ``weights`` names the terms in use. Terms other than ``prediction`` act on the context latents of the first
-    mask setting, averaged over their tokens. ``mean`` averages statistics over ranks, ``world_size`` of them.
+    ``weights`` names the terms in use. Terms other than ``prediction`` act on the context latents of the
+    first mask setting, averaged over their tokens. ``mean`` averages statistics over ranks, ``world_size`` of
+    them.
     """
 
     def __init__(
@@ -108,7 +109,7 @@ class MaskedPrediction(nn.Module):
             seed: of this step's random projections.
         """
         grid = self.encoder.grid(frames)
-        tubelets = self.encoder.tubelets(frames)
+        tubelets = self.tubelets(frames)
         raw = self.target_latents(tubelets, grid)
         targets = normalise_latents(raw, self.latent_norm)
         contexts = self.context_latents(tubelets, grid, masks)
@@ -127,19 +128,23 @@ class MaskedPrediction(nn.Module):
         """Return the target encoder's latents before the latent norm."""
         return self.target_encoder.encode_tubelets(tubelets, grid)
 
+    def tubelets(self, frames: Float[Tensor, "b f c y x"]) -> Float[Tensor, "b n pixels"]:
+        """Cut the clips once for the target and the context encoder."""
+        return self.encoder.tubelets(frames)
+
     def context_latents(
         self, tubelets: Float[Tensor, "b n pixels"], grid: Grid, masks: tuple[Masks, ...]
     ) -> list[Float[Tensor, "b _ d"]]:
         """Return the context encoder's latents of the visible tokens of each mask setting."""
-        return [self.encoder.encode_tubelets(tubelets, grid, mask.context) for mask in masks]
+        parts = tuple(mask.context.shape[1] for mask in masks)
+        ids = torch.cat([mask.context for mask in masks], dim=1)
+        return list(self.encoder.encode_tubelets(tubelets, grid, ids, parts).split(parts, dim=1))
 
     def predict(
         self, contexts: list[Float[Tensor, "b _ d"]], masks: tuple[Masks, ...], grid: Grid
     ) -> list[Float[Tensor, "b _ d"]]:
         """Return the predicted latents of the target tokens of each mask setting."""
-        return [
-            self.predictor(c, mask, grid, i) for i, (c, mask) in enumerate(zip(contexts, masks, strict=True))
-        ]
+        return self.predictor.predict_settings(contexts, masks, grid)
 
     def _regularise(self, pooled: Tensor, second: Tensor | None, mask: Masks, seed: int) -> dict[str, Tensor]:
         terms = {}

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from worldjepa.model.layers import attention
 from worldjepa.model.layers.attention import PADDING, Attention, KeyValues, attend, visible
 from worldjepa.model.layers.rope import grid_positions, rotary
 from worldjepa.types import Grid
@@ -93,6 +94,34 @@ def test_bf16_agrees_with_float32():
     exact = attend(q, k, v, mask)
     rough = attend(q.bfloat16(), k.bfloat16(), v.bfloat16(), mask).float()
     assert (rough - exact).abs().max() < 3e-2
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"), [("CACHED_SCORES", 250), ("CACHED_SCORES", 1), ("PLAIN_SCORES", 1)]
+)
+def test_bf16_in_groups_of_heads_equals_all_at_once(monkeypatch, name, limit):
+    inputs = torch.randn(3, 2, 4, 10, 16).bfloat16().requires_grad_(True)
+    whole = attend(*inputs)
+    gradient = torch.autograd.grad(whole.float().square().sum(), inputs)[0]
+    monkeypatch.setattr(attention, name, limit)
+    parted = attend(*inputs)
+    torch.testing.assert_close(parted, whole, atol=2e-2, rtol=2e-2)
+    other = torch.autograd.grad(parted.float().square().sum(), inputs)[0]
+    assert (other - gradient).norm() < 2e-2 * gradient.norm()
+
+
+@pytest.mark.parametrize("window", [None, 2])
+@pytest.mark.parametrize("known", ["nothing", "steps", "places"])
+def test_packed_parts_equal_each_alone(known, window):
+    layer = redrawn(Attention(16, 2)).double()
+    x = torch.randn(2, 9, 16, dtype=torch.float64)
+    steps = torch.tensor([0, 1, 2, 3, 0, 0, 2, 3, 3]).expand(2, -1)
+    places = torch.tensor([0, 1, 0, 1, 0, 1, 0, 1, 0]).expand(2, -1)
+    rule = {"nothing": {}, "steps": {"steps": steps}, "places": {"steps": steps, "places": places}}[known]
+    packed, _ = layer(x, window=window, parts=(4, 5), **rule)
+    for cut in (slice(0, 4), slice(4, 9)):
+        alone, _ = layer(x[:, cut], window=window, **{key: ids[:, cut] for key, ids in rule.items()})
+        torch.testing.assert_close(packed[:, cut], alone, atol=1e-12, rtol=0)
 
 
 def test_heads_that_do_not_divide_are_refused():

@@ -10,7 +10,6 @@ one of ``b`` rows serves ``b * s`` rows of queries (s candidates that share one 
 
 from __future__ import annotations
 
-import functools
 from typing import NamedTuple
 
 import torch
@@ -18,6 +17,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from worldjepa.model.layers.linear import Linear
+from worldjepa.model.layers.precision import bf16_products
 from worldjepa.model.layers.rope import Rotary, rotate
 
 CACHED_SCORES = 1 << 22  # attention scores in bf16 that a CPU's last cache holds with room to spare
@@ -41,8 +42,8 @@ class Attention(nn.Module):
         if dim % num_heads or dim // num_heads % 2:
             raise ValueError(f"dim={dim} must split into num_heads={num_heads} heads of even width")
         self.num_heads = num_heads
-        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj = Linear(dim, dim)
 
     def forward(
         self,
@@ -52,6 +53,7 @@ class Attention(nn.Module):
         steps: Int[Tensor, "*b n"] | None = None,
         window: int | None = None,
         places: Int[Tensor, "*b n"] | None = None,
+        parts: tuple[int, ...] = (),
         past: tuple[KeyValues, ...] = (),
     ) -> tuple[Float[Tensor, "b n d"], KeyValues]:
         """Attend; return the output and the keys and values of ``x`` to append to a cache.
@@ -62,27 +64,49 @@ class Attention(nn.Module):
             steps: latent step of each token; None lets every token see every other one.
             window: how many latent steps are seen, the token's own included.
             places: where given, tokens see only tokens of the same place (attention along time).
-            past: cached segments, oldest first.
+            parts: lengths of stretches of tokens that see only themselves: several sequences, such as those
+                of different masks, packed one after the other to share the linear maps. Empty: one sequence.
+            past: cached segments, oldest first; not together with ``parts``.
         """
-        q, k, v = self._heads(x)
-        if rotary is not None:
-            rotary = rotary.to(q.dtype)
-            q, k = rotate(q, rotary), rotate(k, rotary)
+        q, k, v = self._heads(x, rotary)
         present = KeyValues(k, v, steps)
         if past:
-            mixed = _attend_segments(q, (*past, present), steps, window)
+            assert len(parts) < 2, "a cache serves one sequence"
+            mixed = _attend_segments(q, (*past, present), steps, window).transpose(1, 2)
         else:
-            mask = None if steps is None else visible(steps, steps, window)
-            if places is not None:
-                same = (places.unsqueeze(-1) == places.unsqueeze(-2)).unsqueeze(-3)
-                mask = same if mask is None else mask & same
-            mixed = attend(q, k, v, mask)
-        return self.proj(mixed.transpose(1, 2).flatten(2)), present
+            lengths, mixed, start = parts or (x.shape[1],), [], 0
+            for length in lengths:
+                cut = slice(start, start + length)
+                mask = _mask(_cut(steps, cut), window, _cut(places, cut))
+                mixed.append(attend(q[:, :, cut], k[:, :, cut], v[:, :, cut], mask).transpose(1, 2))
+                start += length
+            mixed = torch.cat(mixed, dim=1) if len(mixed) > 1 else mixed[0]
+        return self.proj(mixed.flatten(2)), present
 
-    def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        return q, k, v
+    def _heads(self, x: Tensor, rotary: Rotary | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Project to queries, keys and values, and rotate the first two together."""
+        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        if x.device.type == "cpu":
+            qkv = qkv.contiguous()  # this copy is cheap; strided products, and copies before bmm, are not
+        if rotary is None:
+            q, k, v = qkv.unbind(0)
+            return q, k, v
+        turned, v = qkv.split([2, 1])
+        q, k = rotate(turned, rotary.to(turned.dtype)).unbind(0)
+        return q, k, v[0]
+
+
+def _cut(ids: Tensor | None, cut: slice) -> Tensor | None:
+    return None if ids is None else ids[..., cut]
+
+
+def _mask(steps: Tensor | None, window: int | None, places: Tensor | None) -> Tensor | None:
+    """Return which keys each query sees, None where it is every one."""
+    mask = None if steps is None else visible(steps, steps, window)
+    if places is not None:
+        same = (places.unsqueeze(-1) == places.unsqueeze(-2)).unsqueeze(-3)
+        mask = same if mask is None else mask & same
+    return mask
 
 
 def visible(
@@ -106,11 +130,11 @@ def attend(
 
     On a CPU that multiplies bf16 natively, plain products with a softmax between beat
     ``scaled_dot_product_attention`` in bf16, forward and backward, as long as the scores stay in its cache:
-    so they are made for a few heads at a time (benchmarks/attention.py).
+    so they are made for a few heads at a time.
     """
     scores = q.shape[-2] * k.shape[-2]
-    plain = q.device.type == "cpu" and q.dtype == torch.bfloat16 and bf16_products()
-    if not plain or scores > PLAIN_SCORES or torch.compiler.is_compiling():
+    bf16 = q.device.type == "cpu" and q.dtype == torch.bfloat16
+    if not bf16 or scores > PLAIN_SCORES or torch.compiler.is_compiling() or not bf16_products():
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     q = q * q.shape[-1] ** -0.5
     heads = max(1, CACHED_SCORES // scores)
@@ -125,7 +149,7 @@ def _attend_segments(
     q: Tensor, segments: tuple[KeyValues, ...], steps: Tensor | None, window: int | None
 ) -> Tensor:
     """Attend to several segments, those with fewer rows shared by neighbouring rows of the queries."""
-    b, heads, n, _ = q.shape
+    b, _, n, _ = q.shape
     q = q * q.shape[-1] ** -0.5
     scores = []
     for keys, _, key_steps in segments:
@@ -154,9 +178,3 @@ def _softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
     if mask is not None:  # finite, so that a row that sees nothing stays free of NaN
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     return scores.softmax(dim=-1)
-
-
-@functools.cache
-def bf16_products() -> bool:
-    """Return whether this CPU multiplies bf16 matrices natively (AVX-512 BF16 or AMX)."""
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from worldjepa.model.layers.attention import Attention, KeyValues
+from worldjepa.model.layers.linear import Linear
 from worldjepa.model.layers.rope import Rotary
 
 NORM_EPS = 1e-6
@@ -21,12 +21,12 @@ class Mlp(nn.Module):
 
     def __init__(self, dim: int, hidden_dim: int):
         super().__init__()
-        self.fc1 = nn.Linear(dim, hidden_dim)
-        self.fc2 = nn.Linear(hidden_dim, dim)
+        self.fc1 = Linear(dim, hidden_dim)
+        self.fc2 = Linear(hidden_dim, dim)
 
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         """Apply the layers token by token."""
-        return self.fc2(F.gelu(self.fc1(x)))
+        return self.fc2(self.fc1(x, gelu=True))
 
 
 class Block(nn.Module):
@@ -47,11 +47,12 @@ class Block(nn.Module):
         steps: Int[Tensor, "*b n"] | None = None,
         window: int | None = None,
         places: Int[Tensor, "*b n"] | None = None,
+        parts: tuple[int, ...] = (),
         past: tuple[KeyValues, ...] = (),
     ) -> tuple[Float[Tensor, "b n d"], KeyValues]:
         """Transform tokens; arguments and the second result are those of ``Attention``."""
         mixed, present = self.attn(
-            self.norm1(x), rotary=rotary, steps=steps, window=window, places=places, past=past
+            self.norm1(x), rotary=rotary, steps=steps, window=window, places=places, parts=parts, past=past
         )
         x = x + mixed
         return x + self.mlp(self.norm2(x)), present
@@ -66,10 +67,11 @@ def run_blocks(
     steps: Int[Tensor, "*b n"] | None = None,
     window: int | None = None,
     places: Int[Tensor, "*b n"] | None = None,
+    parts: tuple[int, ...] = (),
 ) -> Float[Tensor, "b n d"]:
     """Run blocks without a cache; ``recompute`` trades the memory of activations for a second forward."""
     for block in blocks:
-        rule = {"rotary": rotary, "steps": steps, "window": window, "places": places}
+        rule = {"rotary": rotary, "steps": steps, "window": window, "places": places, "parts": parts}
         if recompute and torch.is_grad_enabled():
             x, _ = checkpoint(block, x, use_reentrant=False, **rule)
         else:

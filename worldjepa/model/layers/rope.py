@@ -96,7 +96,7 @@ def _angles(positions: Tensor, frequencies: Tensor, rest: int) -> Tensor:
     return torch.cat([angles, angles.new_zeros(*angles.shape[:-1], rest)], dim=-1)
 
 
-def rotate(x: Float[Tensor, "b heads n dh"], table: Rotary) -> Float[Tensor, "b heads n dh"]:
+def rotate(x: Float[Tensor, "*b heads n dh"], table: Rotary) -> Float[Tensor, "*b heads n dh"]:
     """Rotate queries or keys to their positions."""
     return torch.addcmul(x * table.cos, x.roll(x.shape[-1] // 2, dims=-1), table.sin)
 

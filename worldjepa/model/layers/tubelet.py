@@ -7,6 +7,7 @@ from einops import rearrange
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
+from worldjepa.model.layers.linear import Linear
 from worldjepa.types import Grid
 
 
@@ -20,7 +21,7 @@ class TubeletEmbed(nn.Module):
     def __init__(self, dim: int, *, patch_size: int = 16, tubelet_size: int = 2, channels: int = 3):
         super().__init__()
         self.patch_size, self.tubelet_size, self.channels = patch_size, tubelet_size, channels
-        self.proj = nn.Linear(channels * tubelet_size * patch_size**2, dim)
+        self.proj = Linear(channels * tubelet_size * patch_size**2, dim)
 
     def grid(self, frames: Shaped[Tensor, "b f c y x"]) -> Grid:
         """Return the token grid of ``frames``.
@@ -36,8 +37,8 @@ class TubeletEmbed(nn.Module):
         if f == 0 or f % self.tubelet_size:
             nearest = max(1, f // self.tubelet_size) * self.tubelet_size
             raise ValueError(
-                f"clip has {f} frames; tubelet_size={self.tubelet_size} needs a multiple of {self.tubelet_size}; "
-                f"pass {nearest} (in training: data.num_frames={nearest})"
+                f"clip has {f} frames; tubelet_size={self.tubelet_size} needs a multiple of "
+                f"{self.tubelet_size}; pass {nearest} (in training: data.num_frames={nearest})"
             )
         if y % self.patch_size or x % self.patch_size:
             raise ValueError(f"frames are {y} x {x}; patch_size={self.patch_size} needs multiples of it")
