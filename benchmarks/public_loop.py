@@ -12,9 +12,9 @@ import copy
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import VJEPA2Config, VJEPA2Model
-from transformers.models.vjepa2.modeling_vjepa2 import apply_masks
+from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2Encoder, VJEPA2Predictor, apply_masks
 
 from benchmarks.stopwatch import Stopwatch
 from worldjepa.config import TrainConfig
@@ -24,25 +24,25 @@ from worldjepa.types import Masks
 def public_model(config: TrainConfig) -> VJEPA2Model:
     """Build a VJEPA2Model of the sizes in ``config``, in float32 with SDPA."""
     encoder, predictor = config.model.encoder, config.model.masked_predictor
-    return VJEPA2Model(
-        VJEPA2Config(
-            patch_size=encoder.patch_size,
-            crop_size=config.data.size,
-            frames_per_clip=config.data.num_frames,
-            tubelet_size=encoder.tubelet_size,
-            hidden_size=encoder.dim,
-            num_attention_heads=encoder.num_heads,
-            num_hidden_layers=encoder.depth,
-            mlp_ratio=encoder.mlp_ratio,
-            pred_hidden_size=predictor.dim,
-            pred_num_attention_heads=predictor.num_heads,
-            pred_num_hidden_layers=predictor.depth,
-            pred_mlp_ratio=predictor.mlp_ratio,
-            pred_num_mask_tokens=max(1, len(config.masking)),
-            pred_zero_init_mask_tokens=False,
-            attn_implementation="sdpa",
-        )
+    settings = VJEPA2Config(
+        patch_size=encoder.patch_size,
+        crop_size=config.data.size or 0,
+        frames_per_clip=config.data.num_frames or 0,
+        tubelet_size=encoder.tubelet_size,
+        hidden_size=encoder.dim,
+        num_attention_heads=encoder.num_heads,
+        num_hidden_layers=encoder.depth,
+        mlp_ratio=encoder.mlp_ratio,
+        pred_hidden_size=predictor.dim,
+        pred_num_attention_heads=predictor.num_heads,
+        pred_num_hidden_layers=predictor.depth,
+        pred_mlp_ratio=predictor.mlp_ratio,
+        pred_num_mask_tokens=max(1, len(config.masking)),
+        pred_zero_init_mask_tokens=False,
     )
+    model = VJEPA2Model(settings)
+    model.set_attn_implementation("sdpa")
+    return model
 
 
 class PublicStep:
@@ -96,7 +96,7 @@ class PublicStep:
         return predictor.proj(x[:, kept:])
 
 
-def _layers(part: nn.Module, x: Tensor, ids: Tensor) -> Tensor:
+def _layers(part: VJEPA2Encoder | VJEPA2Predictor, x: Tensor, ids: Tensor) -> Tensor:
     for layer in part.layer:
         x = layer(x, position_mask=ids)[0]
     return part.layernorm(x)

@@ -164,7 +164,7 @@ def _attend_segments(
             score = score.masked_fill(~visible(steps, key_steps, window), torch.finfo(score.dtype).min)
         scores.append(score)
     weights = _softmax(torch.cat(scores, dim=-1), None)
-    out = 0
+    out = torch.zeros_like(q)
     for part, (_, values, _) in zip(
         weights.split([s.shape[-1] for s in scores], dim=-1), segments, strict=True
     ):
