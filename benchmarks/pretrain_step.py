@@ -38,7 +38,7 @@ PARTS = ("target", "context", "predictor", "loss", "backward", "optimizer", "ema
 TOLERANCE = {"ours fp32": 1e-5, "ours bf16": 2e-2}
 MOMENTUM = 0.99925
 FUSED = {torch.ops.mkldnn._linear_pointwise: lambda x, w, *_, out_val=None, **__: 2 * math.prod(x) * w[0]}
-OPTIM = OptimConfig(lr=1e-4, start_lr=1e-4, schedule="constant", weight_decay=(0.04, 0.04))
+OPTIM = OptimConfig(lr=1e-4, warmup=0.0, schedule="constant", weight_decay=(0.04, 0.04))
 
 
 class OurStep:

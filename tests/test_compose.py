@@ -99,7 +99,7 @@ def test_values_take_the_types_of_the_dataclasses():
     assert type(config.train.steps) is int
     assert type(config.optim.lr) is float
     assert config.optim.ema == (0.9, 1.0)
-    assert (config.optim.eps, config.optim.warmup) == (1e-6, 0.05), "a mapping is merged"
+    assert (config.optim.eps, config.optim.cooldown) == (1e-6, 0.2), "a mapping is merged"
     assert type(config.data.flip) is float
     assert config.data.sources == [SourceConfig(root="/a", weight=2.0), SourceConfig(root="/b")]
     assert config.objective.weights == {"prediction": 1.0, "variance": 2.0}
@@ -284,7 +284,7 @@ def test_a_mistake_is_one_line_that_names_it(word: str, said: list[str]):
         ("objective.loss=l3", "expected one of l1, l2, smooth_l1, cosine"),
         ("objective.weights.varianse=1", "did you mean variance?"),
         ("optim.schedule=cosin", "did you mean cosine?"),
-        ("optim.warmup=0.9 optim.cooldown=0.2", "set optim.cooldown=0.1 or less"),
+        ("optim.schedule=wsd optim.warmup=0.9 optim.cooldown=0.2", "set optim.cooldown=0.1 or less"),
         ("optim.ema=[0.9,1.1]", "optim.ema=1.1: expected a share from 0 to 1"),
         ("optim.grad_clip=0", "optim.grad_clip=null"),
         ("data.num_frames=2 masking.a={strategy:future}", "has one; set data.num_frames=4"),

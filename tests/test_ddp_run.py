@@ -35,8 +35,9 @@ def tensors(run_dir, name):
 
 @pytest.fixture
 def words(corpus, tmp_path):
-    terms = ["+objective.weights.variance=0.5", "+objective.weights.covariance=0.1", "+objective.weights.sigreg=0.05"]
-    common = [*TINY, f"data.root={corpus}", "train.precision=fp32", "optim.lr=1e-3", "optim.warmup=0.0", *terms]
+    terms = [f"+objective.weights.{term}" for term in ("variance=0.5", "covariance=0.1", "sigreg=0.05")]
+    optim = ["optim.lr=1e-3", "optim.warmup=0.0", "train.precision=fp32"]
+    common = [*TINY, f"data.root={corpus}", *optim, *terms]
     return lambda run, *more: [*common, f"run.dir={tmp_path / run}", *more]
 
 
@@ -57,7 +58,8 @@ def run_both(words, tmp_path, *more):
 
 
 def test_first_gradients_and_weights_after_ten_steps_agree(words, tmp_path):
-    single, double = run_both(words, tmp_path, "train.steps=10", "train.checkpoint_every=1", "train.keep_last=10")
+    saving = ["train.checkpoint_every=1", "train.keep_last=10"]
+    single, double = run_both(words, tmp_path, "train.steps=10", *saving)
     first = "checkpoints/step_00000001/train_state.safetensors"
     ours, theirs = load_file(double / first), load_file(single / first)
     moments = [name for name in theirs if name.startswith("optim.exp_avg.")]  # a tenth of the first gradient
@@ -74,13 +76,15 @@ def test_a_dead_rank_ends_the_others(words, tmp_path):
     process = torchrun(words("run", "train.steps=100000"))
     try:
         wait_for(lambda: (tmp_path / "run" / "metrics.jsonl").exists())
-        ranks = [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and child_of(p, process.pid)]
+        processes = [p for p in Path("/proc").iterdir() if p.name.isdigit()]
+        ranks = [int(p.name) for p in processes if child_of(p, process.pid)]
         assert len(ranks) == 2
         time.sleep(0.5)
         os.kill(ranks[1], signal.SIGKILL)
         said, _ = process.communicate(timeout=90)
     finally:
         process.kill()
+        process.wait(timeout=30)
     assert process.returncode != 0
     assert "SIGKILL" in said or "exitcode: -9" in said.replace(" ", "").replace("exitcode:", "exitcode: ")
 

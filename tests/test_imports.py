@@ -36,8 +36,11 @@ FLOORS = {
     "worldjepa.training": 5,
     "worldjepa.evaluation": 5,
     "worldjepa.build": 6,
+    "worldjepa.run_data": 6,
     "worldjepa.loading": 7,
     "worldjepa.convert": 7,
+    "worldjepa.album": 7,
+    "worldjepa.outcome": 7,
     "worldjepa.stages": 7,
 }
 ENTRY = 8  # a file with ``if __name__ == "__main__"`` is an entry point; nothing imports one

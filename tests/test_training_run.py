@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 import worldjepa
 from tests.runs import TINY, start, wait_for, weights
 from worldjepa.artifact import latest_checkpoint
 from worldjepa.train import main
+
 
 @pytest.fixture
 def command(corpus, tmp_path):
@@ -54,9 +56,10 @@ def test_a_run_leaves_a_model_that_loads_and_a_folder_that_explains_itself(comma
     model = worldjepa.load(run_dir, device="cpu")
     latents = model.encode(torch.zeros(2, 4, 3, 50, 40, dtype=torch.uint8))
     assert latents.shape == (2, 2, 4, 32) and not model.training
-    assert torch.equal(
-        latents, worldjepa.load(latest_checkpoint(run_dir), device="cpu").encode(torch.zeros(2, 4, 3, 32, 32))
-    )
+    checkpoint = latest_checkpoint(run_dir)
+    assert checkpoint is not None
+    again = worldjepa.load(checkpoint, device="cpu").encode(torch.zeros(2, 4, 3, 32, 32))
+    assert torch.equal(latents, again)
     before = weights(run_dir)
     assert main(command()) == 0  # the same command on a finished run
     assert weights(run_dir) == before
@@ -89,6 +92,10 @@ def test_a_second_run_in_the_same_folder_is_refused(command, run_dir):
     assert latest_checkpoint(run_dir) is not None
 
 
+def count_lines(path):
+    return path.read_text().count("\n") if path.exists() else 0
+
+
 def test_killed_anywhere_it_ends_with_the_same_weights(command, run_dir, tmp_path):
     """SIGKILL at random points, with worker processes, also amid epochs and while checkpoints are written."""
     words = command("train.steps=40", "train.checkpoint_every=3", "data.num_workers=1", "train.log_every=1")
@@ -99,13 +106,11 @@ def test_killed_anywhere_it_ends_with_the_same_weights(command, run_dir, tmp_pat
     draw = random.Random(0)
     for kill_after in (2, 13, 27):
         process = start(words)
-        lines = lambda: (
-            (run_dir / "metrics.jsonl").read_text().count("\n") if (run_dir / "metrics.jsonl").exists() else 0
-        )  # noqa: E731
-        wait_for(lambda at=kill_after: lines() >= at or process.poll() is not None)
+        while process.poll() is None and count_lines(run_dir / "metrics.jsonl") < kill_after:
+            time.sleep(0.01)
         time.sleep(draw.random() * 0.1)
         process.kill()
-        process.communicate()
+        process.communicate(timeout=30)
     process = start(words)
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 0, said
@@ -161,7 +166,7 @@ def tiny_trainer(command, *more):
 
     words = command(*more)
     config, _ = fill(compose(words), words, "cpu")
-    run_dir = Path(config.run.dir)
+    run_dir = Path(config.run.dir or "")
     run_dir.mkdir(parents=True, exist_ok=True)
     return build_trainer(config, find_data(config), run_dir, torch.device("cpu"))
 
@@ -211,7 +216,7 @@ def test_bad_files_are_listed_and_replaced(command, corpus, run_dir, tmp_path):
 
 
 def test_a_collapsing_run_raises_the_alarm(command, capfd):
-    """A weight decay that forgets the pixels faster than the loss can learn them; the target follows at once."""
+    """A weight decay that forgets faster than the loss can learn, and a target that follows at once."""
     words = command(
         "optim.ema=[0.0,0.0]",
         "optim.lr=0.001",
@@ -227,3 +232,124 @@ def test_a_collapsing_run_raises_the_alarm(command, capfd):
     assert main(words) == 0
     said = capfd.readouterr().out
     assert "ALARM: Clips have become alike" in said and "optim.ema" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run.dir={tmp}/file/run"], "run.dir={tmp}/file/run cannot be written to"),
+        (["data.root=/missing"], "data.root=/missing does not exist"),
+        (["data.val_root=/missing"], "data.val_root=/missing does not exist"),
+        (
+            ["data.root=null", "data.sources=[{{root: {tmp}/one}}, {{root: /missing}}]"],
+            "data.sources[1].root",
+        ),
+        (["masking.mine._target_=no.such.function"], "_target_=no.such.function cannot be imported"),
+    ],
+)
+def test_mistakes_are_one_line(command, tmp_path, capfd, words, said):
+    (tmp_path / "file").touch()
+    (tmp_path / "one").mkdir()
+    shutil.copy(next(Path(command()[-2].partition("=")[2]).rglob("*.mp4")), tmp_path / "one")
+    assert main(command(*(word.format(tmp=tmp_path) for word in words))) == 2
+    err = capfd.readouterr().err
+    assert err.count("\n") == 1 and said.format(tmp=tmp_path) in err
+
+
+def test_a_missing_folder_from_the_environment_is_named_with_its_variable(command, monkeypatch, capfd):
+    monkeypatch.setenv("KINETICS_ROOT", "/missing")
+    words = [word for word in command() if not word.startswith("data.root")]
+    assert main(words) == 2
+    assert (
+        "data.root (from the environment's KINETICS_ROOT)=/missing does not exist" in capfd.readouterr().err
+    )
+
+
+def test_small_and_odd_data_trains_and_says_why_there_is_no_probe(command, corpus, run_dir, tmp_path, capfd):
+    """A single file, one class only, and held-out files that are all bad or of classes never trained on."""
+    videos = sorted(Path(corpus).rglob("*.mp4"))
+    for folder in ("one/a", "odd/train/a", "odd/train/b", "odd/val/z", "bad/train/a", "bad/train/b"):
+        (tmp_path / folder).mkdir(parents=True)
+        for _ in range(2):
+            shutil.copy(videos.pop(), tmp_path / folder)
+    for name in "ab":
+        (tmp_path / "bad/val" / name).mkdir(parents=True)
+        (tmp_path / "bad/val" / name / "page.mp4").write_text("<html>")
+    cases = {
+        str(videos[0]): "no training file has a label",
+        str(tmp_path / "one"): "no training file has a label",
+        str(tmp_path / "odd"): "4 labelled training files have 2, and 0 files held out",
+        str(tmp_path / "bad"): "no good file found: all 2 files tried are bad",
+    }
+    for number, (root, why) in enumerate(cases.items()):
+        here = tmp_path / f"run{number}"
+        words = command(f"data.root={root}", f"run.dir={here}", "train.steps=2", "train.batch_size=2")
+        assert main(words) == 0
+        said = capfd.readouterr().out
+        assert f"no probe of the labels: {why}" in said.replace("it takes two classes or more; ", "")
+        assert f"run folder: {here}\n" in said
+        assert (here / "pictures" / "masks_00000002.png").exists()
+
+
+def test_the_layouts_of_the_other_experiments_train(command, corpus, tmp_path, capfd):
+    videos = sorted(Path(corpus).rglob("*.mp4"))
+    for name in "ab":
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for number in range(12):
+            Image.new("RGB", (40, 36), (20 * number, 90, 30)).save(tmp_path / f"images/{name}/{number}.png")
+    (tmp_path / "ssv2/labels").mkdir(parents=True)
+    for part, numbers in (("train", range(8)), ("validation", range(8, 12))):
+        rows = [{"id": str(i), "template": f"Moving [something] {i % 2}"} for i in numbers]
+        (tmp_path / f"ssv2/labels/{part}.json").write_text(json.dumps(rows))
+        for i in numbers:
+            shutil.copy(videos[i], tmp_path / f"ssv2/{i}.mp4")
+    one_frame = ["data.num_frames=1", "data.frame_skip=1"]
+    mixture = f"data.sources=[{{root: {corpus}, weight: 3}}, {{root: {tmp_path / 'ssv2'}}}]"
+    for number, words in enumerate(
+        (
+            ["+experiment=imagefolder", f"data.root={tmp_path / 'images'}", *one_frame],
+            ["+experiment=ssv2", f"data.root={tmp_path / 'ssv2'}"],
+            ["+experiment=kinetics", "data.root=null", mixture],
+        )
+    ):
+        common = [word for word in command("train.steps=2") if not word.startswith("+experiment")]
+        here = tmp_path / f"run{number}"
+        assert main([words[0], *common, *words[1:], f"run.dir={here}"]) == 0, capfd.readouterr().err
+        assert latest_checkpoint(here) is not None
+        labelled = (here / "labels.json").exists()
+        assert labelled == (number > 0), "one image of one class is held out; videos of both are"
+    frozen = [json.loads(line)[0] for line in (here / "files.jsonl").read_text().splitlines()]
+    assert len(frozen) == 24 + 8 and frozen[-1] == "7.mp4"
+
+
+def test_loading_takes_any_name_of_the_checkpoint_and_refuses_half_of_it(command, run_dir, tmp_path):
+    assert main(command("train.steps=2")) == 0
+    checkpoint = latest_checkpoint(run_dir)
+    assert checkpoint is not None
+    renamed = shutil.copytree(checkpoint, tmp_path / "best")
+    frames = torch.rand(1, 4, 3, 32, 32)
+    expected = worldjepa.load(run_dir, device="cpu").encode(frames)
+    for path in (checkpoint, renamed, run_dir / "checkpoints"):
+        assert torch.equal(worldjepa.load(path, device="cpu").encode(frames), expected)
+    for name in ("model.safetensors", "config.yaml"):
+        half = shutil.copytree(checkpoint, tmp_path / "half" / name)
+        (half / name).unlink()
+        with pytest.raises(ValueError, match=f"lacks {name}, which its manifest lists"):
+            worldjepa.load(half)
+    with pytest.raises(ValueError, match="no such folder; pass a run folder"):
+        worldjepa.load(tmp_path / "nothing")
+    with pytest.raises(ValueError, match="is a file; pass a run folder"):
+        worldjepa.load(run_dir / "config.yaml")
+    with pytest.raises(ValueError, match="device=gpu: expected auto, cpu or cuda"):
+        worldjepa.load(run_dir, device="gpu")
+
+
+def test_from_config_minds_the_device_and_the_form_of_its_overrides(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="device=cuda: torch finds no GPU"):
+        worldjepa.from_config("kinetics", ["device=cuda"])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # then auto would take the GPU's sizes
+    model = worldjepa.from_config("kinetics", ["device=cpu", "model=nano"])
+    assert model.image_size == 64
+    with pytest.raises(ValueError, match="expected a list of words"):
+        worldjepa.from_config("kinetics", "model=nano")

@@ -34,8 +34,11 @@ def from_config(experiment: str, overrides: Sequence[str] = ()) -> WorldModel:
     Raises:
         ConfigError: an unknown experiment or setting; it names the nearest right one.
     """
+    if isinstance(overrides, str):
+        raise ConfigError(f"overrides={overrides!r}: expected a list of words, such as [{overrides!r}]")
     words = [f"+experiment={experiment}", *overrides]
-    config, _ = fill(compose(words), words, device_kind("auto"))
+    config = compose(words)
+    config, _ = fill(config, words, device_kind(config.device))
     return build_model(config)
 
 
@@ -48,8 +51,12 @@ def pick_device(device: str) -> str:
     """Return cuda or cpu for ``auto``, cpu or cuda.
 
     Raises:
-        ConfigError: cuda was asked for and there is no GPU that torch can use.
+        ConfigError: another name; or cuda was asked for and there is no GPU that torch can use.
     """
+    if device not in ("auto", "cpu", "cuda"):
+        raise ConfigError(
+            f"device={device}: expected auto, cpu or cuda; choose one GPU with CUDA_VISIBLE_DEVICES"
+        )
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
@@ -103,10 +110,11 @@ def build_objective(config: TrainConfig, model: WorldModel) -> MaskedPrediction:
     terms = [name for name in objective.weights if name in BATCH_TERMS]
     if terms and loop.accumulate > 1:
         raise ConfigError(
-            f"train.accumulate={loop.accumulate}: {', '.join(terms)} need the statistics of the whole batch at "
-            "once; set train.accumulate=1 (train.activation_checkpointing=true saves memory instead)"
+            f"train.accumulate={loop.accumulate}: {', '.join(terms)} need the statistics of the whole batch "
+            "at once; set train.accumulate=1 (train.activation_checkpointing=true saves memory instead)"
         )
     assert model.target_encoder is not None and model.masked_predictor is not None
+    assert objective.loss is not None
     for part in (model.encoder, model.masked_predictor):
         part.checkpoint_blocks = loop.activation_checkpointing
     return MaskedPrediction(

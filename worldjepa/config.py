@@ -8,7 +8,7 @@ starts of one run: they never change the weights.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional, Tuple  # noqa: UP035  (OmegaConf reads these at run time)
+from typing import Any, Dict, List, Optional, Tuple  # OmegaConf reads these at run time
 
 
 def runtime(default: Any) -> Any:
@@ -121,7 +121,7 @@ class DataConfig:
     fps: Optional[float] = None
     frame_skip: Optional[int] = None
     short_clips: str = "repeat_last"
-    crop_scale: Tuple[float, float] = (0.3, 1.0)
+    crop_scale: Optional[Tuple[float, float]] = None
     crop_aspect: Tuple[float, float] = (0.75, 1.35)
     flip: float = 0.5
     max_bad_share: float = 0.2
@@ -184,7 +184,7 @@ class ObjectiveConfig:
     ``loss`` on the target latents: l1, l2, smooth_l1, cosine.
     """
 
-    loss: str = "l1"
+    loss: Optional[str] = None
     weights: Dict[str, float] = field(default_factory=lambda: {"prediction": 1.0})
     sigreg_projections: int = 1024
     sigreg_knots: int = 17
@@ -202,8 +202,8 @@ class OptimConfig:
     lr: Optional[float] = None
     start_lr: float = 0.0
     final_lr: float = 1e-6
-    schedule: str = "wsd"
-    warmup: float = 0.05
+    schedule: Optional[str] = None
+    warmup: Optional[float] = None
     cooldown: float = 0.2
     weight_decay: Tuple[float, float] = (0.04, 0.04)
     betas: Tuple[float, float] = (0.9, 0.999)

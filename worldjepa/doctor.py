@@ -16,7 +16,7 @@ from typing import NamedTuple
 from worldjepa.validate import READERS
 
 NEEDED = ("torch", "torchvision", "av", "einops", "timm", "hydra-core", "gymnasium", "safetensors", "numpy")
-NEEDED += ("rich", "tensorboard", "jaxtyping")
+NEEDED += ("pillow", "rich", "tensorboard", "jaxtyping")
 OPTIONAL = ("decord", "torchcodec")  # no wheels everywhere; an extra
 CLIP_FRAMES, CLIP_SIZE = 8, 64
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from worldjepa.artifact import checkpoint_step, latest_checkpoint
+from worldjepa.artifact import MANIFEST, checkpoint_step, latest_checkpoint
 from worldjepa.build import build_model, pick_device
 from worldjepa.model.world_model import WorldModel
 from worldjepa.schema import from_dict
@@ -50,15 +50,15 @@ def find_checkpoint(path: str | Path) -> Path:
     """
     path = Path(path).expanduser()
     if not path.is_dir():
-        raise LoadError(
-            f"{path}: no such folder; pass a run folder (runs/<experiment>) or a checkpoint folder"
-        )
-    if checkpoint_step(path) is not None:
+        there = "is a file" if path.exists() else "no such folder"
+        raise LoadError(f"{path}: {there}; pass a run folder (runs/<experiment>) or a checkpoint folder")
+    if checkpoint_step(path) is not None or (path / MANIFEST).is_file():  # also one that was renamed
         return path
-    found = latest_checkpoint(path)
+    run_dir = path.parent if path.name == "checkpoints" else path
+    found = latest_checkpoint(run_dir)
     if found is None:
         raise LoadError(
-            f"{path}: no whole checkpoint in {path / 'checkpoints'}; has the run saved one yet "
+            f"{run_dir}: no whole checkpoint in {run_dir / 'checkpoints'}; has the run saved one yet "
             "(train.checkpoint_every)?"
         )
     return found

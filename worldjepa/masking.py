@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from worldjepa.config import STRATEGIES
 
@@ -17,7 +18,7 @@ def main(argv: list[str]) -> int:
     from worldjepa.types import Grid
 
     grid = Grid(8, 14, 14)
-    settings = {name: {"strategy": name} for name in STRATEGIES}
+    settings: dict[str, dict[str, Any]] = {name: {"strategy": name} for name in STRATEGIES}
     settings["multi_block, long (2 x 0.7)"] = {
         "strategy": "multi_block",
         "num_blocks": 2,

@@ -14,11 +14,16 @@ class RunLockedError(ValueError):
     """Another process is working in this run folder."""
 
 
+class RunFolderError(ValueError):
+    """The run folder cannot be made, or nothing can be written into it."""
+
+
 class RunLock:
     """Holds ``<run_dir>/lock`` for this process, by ``flock``: the kernel frees it when the process dies.
 
     ``acquire`` tries for ``wait`` seconds (a process just killed may still be on its way out) and then
-    raises ``RunLockedError``, which names the holder. Use it as a context manager.
+    raises ``RunLockedError``, which names the holder; ``RunFolderError`` where no file can be made. Use it
+    as a context manager.
     """
 
     def __init__(self, run_dir: Path | str, *, wait: float = 2.0) -> None:
@@ -28,8 +33,14 @@ class RunLock:
 
     def acquire(self) -> RunLock:
         """Take the lock and write process id, host and start time into the file."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise RunFolderError(
+                f"run.dir={self.path.parent} cannot be written to ({error.strerror}); "
+                "choose a folder that can, with run.dir=..."
+            ) from error
         if not _flock(handle, self.wait):
             holder = os.pread(handle, 4096, 0).decode("utf-8", "replace")
             os.close(handle)

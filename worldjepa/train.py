@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -13,6 +16,8 @@ from worldjepa.config import TrainConfig
 from worldjepa.schema import ConfigError, to_dict
 from worldjepa.usage import train_usage
 from worldjepa.validate import require_data
+
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,14 +43,27 @@ def _train(config: TrainConfig, argv: list[str]) -> int:
     from worldjepa.stages import run_training
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
-    logging.getLogger("worldjepa").setLevel(logging.INFO)
+    one_voice = os.environ.get("RANK", "0") == "0"  # the ranks of torchrun would say everything at once
+    logging.getLogger("worldjepa").setLevel(logging.INFO if one_voice else logging.ERROR)
     try:
         return run_training(config, argv)
-    except ValueError as error:
+    except KeyboardInterrupt:  # outside the loop, which saves first; or the second one
+        return _refuse("interrupted", 128 + signal.SIGINT)
+    except (ValueError, FileNotFoundError) as error:
         if not _raised_by_us(error):
             raise
         return _refuse(error, 2)
-    except (OSError, RuntimeError, ImportError) as error:
+    except OSError as error:
+        if not _raised_by_us(error) and error.errno not in _OF_THE_DISK:
+            raise
+        return _refuse(error, 1)
+    except (
+        RuntimeError
+    ) as error:  # torch raises plain ones in our frames: those are faults, and keep their trace
+        if not type(error).__module__.startswith("worldjepa."):
+            raise
+        return _refuse(error, 1)
+    except ImportError as error:
         if not _raised_by_us(error):
             raise
         return _refuse(error, 1)
@@ -59,7 +77,7 @@ def _raised_by_us(error: BaseException) -> bool:
     return frame is not None and str(frame.tb_frame.f_globals.get("__name__")).startswith("worldjepa.")
 
 
-def _refuse(error: Exception, code: int) -> int:
+def _refuse(error: Exception | str, code: int) -> int:
     sys.stderr.write(f"worldjepa.train: {error}\n")
     return code
 

@@ -8,8 +8,9 @@ Batch first, time second, features last.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, Self
 
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
@@ -91,3 +92,27 @@ class Batch:
             self.paths[start:stop],
             self.bad,
         )
+
+
+class Batches(Protocol):
+    """An iterator of batches that holds something open (worker processes) until it is closed."""
+
+    def __next__(self) -> Batch:
+        """Return the next batch."""
+        ...
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Return itself."""
+        ...
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        ...
+
+    def __exit__(self, *exception: object) -> None:
+        """Close."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what is held open."""
+        ...

@@ -96,7 +96,8 @@ def _check_data(data: DataConfig) -> None:
             f"data.fps={data.fps} and data.frame_skip={data.frame_skip} both say which frames to take; "
             f"set one of them to null"
         )
-    _ordered("data.crop_scale", data.crop_scale, 1.0)
+    if data.crop_scale is not None:
+        _ordered("data.crop_scale", data.crop_scale, 1.0)
     _ordered("data.crop_aspect", data.crop_aspect)
     _share("data.flip", data.flip)
     _share("data.max_bad_share", data.max_bad_share)
@@ -198,7 +199,8 @@ def _holds_target(value: Any) -> bool:
 
 
 def _check_objective(objective: ObjectiveConfig) -> None:
-    _one_of("objective.loss", objective.loss, LOSSES)
+    if objective.loss is not None:
+        _one_of("objective.loss", objective.loss, LOSSES)
     for term, weight in objective.weights.items():
         if term not in TERMS:
             raise ConfigError(
@@ -216,13 +218,15 @@ def _check_optim(optim: OptimConfig) -> None:
     _positive("optim.lr", optim.lr)
     for name in ("start_lr", "final_lr"):
         _at_least(f"optim.{name}", getattr(optim, name), 0)
-    _one_of("optim.schedule", optim.schedule, ("wsd", "cosine", "constant"))
-    _share("optim.warmup", optim.warmup)
+    if optim.schedule is not None:
+        _one_of("optim.schedule", optim.schedule, ("wsd", "cosine", "constant"))
+    if optim.warmup is not None:
+        _share("optim.warmup", optim.warmup)
     _share("optim.cooldown", optim.cooldown)
-    if optim.schedule == "wsd" and optim.warmup + optim.cooldown > 1:
+    if optim.schedule == "wsd" and (optim.warmup or 0.0) + optim.cooldown > 1:
         raise ConfigError(
             f"optim.warmup={optim.warmup} and optim.cooldown={optim.cooldown} are shares of the steps "
-            f"and add up to more than 1; set optim.cooldown={1 - optim.warmup:g} or less"
+            f"and add up to more than 1; set optim.cooldown={1 - (optim.warmup or 0.0):g} or less"
         )
     for value in optim.weight_decay:
         _at_least("optim.weight_decay", value, 0)

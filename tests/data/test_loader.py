@@ -237,7 +237,7 @@ print(*(child.pid for child in multiprocessing.active_children()))
 
 def test_leaving_without_closing_the_loader_is_prompt_and_silent(corpus):
     command = [sys.executable, "-c", SCRIPT, str(corpus)]
-    main = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    main = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (main.returncode, main.stderr) == (0, "")
     workers = [int(word) for word in main.stdout.split()]
     assert len(workers) == 2 and not any(_runs(worker) for worker in workers)
@@ -249,11 +249,13 @@ def test_workers_end_when_the_main_process_is_killed(files):
     context = multiprocessing.get_context("fork")
     main = context.Process(target=_load_and_wait, args=(files, send))
     main.start()
+    send.close()  # ours; if the child dies, recv meets the end of the pipe
+    assert receive.poll(60), "the child says nothing"
     workers = receive.recv()
     assert len(workers) == 2 and all(_runs(worker) for worker in workers)
     assert main.pid is not None
     os.kill(main.pid, signal.SIGKILL)
-    main.join()
+    main.join(10)
     start = time.monotonic()
     while any(_runs(worker) for worker in workers):
         assert time.monotonic() - start < 10

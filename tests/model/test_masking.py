@@ -33,7 +33,7 @@ def test_masks_are_valid_for_any_grid(name, t, h, w, rows, seed):
     for context, target in zip(masks.context, masks.target, strict=True):
         assert (context.diff() > 0).all() and (target.diff() > 0).all()  # sorted, no doubles
         assert not set(context.tolist()) & set(target.tolist())
-        assert 0 <= int(min(context[0], target[0])) and int(max(context[-1], target[-1])) < grid.n
+        assert int(min(context[0], target[0])) >= 0 and int(max(context[-1], target[-1])) < grid.n
 
 
 def test_multi_block_hides_whole_tubes():

@@ -26,6 +26,7 @@ def test_encode_uses_the_target_encoder_and_its_norm():
     frames = torch.randint(0, 256, (2, 4, 3, 16, 16), dtype=torch.uint8)
     mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
     std = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+    assert model.target_encoder is not None
     raw = model.target_encoder((frames / 255 - mean) / std)
     torch.testing.assert_close(model.encode(frames), F.layer_norm(raw, (24,)))
     assert model.encode(frames).shape == (2, 2, 4, 24)

@@ -1,6 +1,7 @@
 """Regularisers against hand-computed values and slow references."""
 
 import math
+from itertools import pairwise
 
 import torch
 
@@ -34,7 +35,7 @@ def test_sigreg_equals_a_slow_reference():
             real = sum(math.cos(t * float(v)) for v in z) / 7
             imaginary = sum(math.sin(t * float(v)) for v in z) / 7
             values.append(((real - math.exp(-t * t / 2)) ** 2 + imaginary**2) * math.exp(-t * t / 2))
-        total += sum((a + b) / 2 * 3 / 16 for a, b in zip(values, values[1:], strict=False))
+        total += sum((a + b) / 2 * 3 / 16 for a, b in pairwise(values))
     here = sigreg_term(x, same, generator=torch.Generator().manual_seed(2), num_projections=5)
     assert math.isclose(float(here), 7 * total / 5, rel_tol=1e-5)
 

@@ -18,6 +18,7 @@ from worldjepa.training.optim import (
 
 def config(**changes):
     plain: dict[str, Any] = {"lr": 1.0, "start_lr": 0.2, "final_lr": 0.1, "warmup": 0.2, "cooldown": 0.3}
+    plain["schedule"] = "wsd"
     return OptimConfig(**plain | changes)
 
 

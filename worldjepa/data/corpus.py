@@ -1,9 +1,8 @@
 """The built-in labelled corpus: moving shapes as real mp4 files, in Kinetics layout, rendered once.
 
-A clip's label is the kind of motion that its shapes share. Shapes, colours, sizes, spins, texture and specks
-are drawn independently of it, places as freely as the motion leaves room inside the picture; and shapes are
-as often lighter as darker than the ground, so that the mean picture of all classes is the same and a linear
-readout of raw pixels stays near chance. Part of every picture cannot be predicted (a shimmering region,
+A clip's label is the kind of motion that its shapes share. Shapes, colours, sizes, spins, texture, specks and
+places at mid-time are drawn independently of it, and shapes are as often lighter as darker than the ground, so
+that the mean picture of all classes is the same and a linear readout of raw pixels stays near chance. Part of every picture cannot be predicted (a shimmering region,
 specks on a random walk), as in real video. Beside each ``name.mp4``, ``name.npz`` holds the truth by frame.
 
     <root>/train/<motion>/<motion>_00000.mp4   .npz
@@ -31,15 +30,13 @@ import numpy as np
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # raise it when the pictures change: the folder's name hashes it
-MOTIONS = ("slide_left", "slide_right", "slide_up", "slide_down", "shake", "nod", "grow", "shrink")
+VERSION = 2  # raise it when the pictures change: the folder's name hashes it
+MOTIONS = ("slide_left", "slide_right", "slide_up", "slide_down", "grow", "shrink", "still", "jitter")
 DIRECTIONS = {  # x, y; y points down
     "slide_left": (-1, 0),
     "slide_right": (1, 0),
     "slide_up": (0, -1),
     "slide_down": (0, 1),
-    "shake": (1, 0),
-    "nod": (0, 1),
 }
 SHAPES = ("disc", "square", "triangle", "ring", "cross", "crescent")
 SPECKS = 3
@@ -221,26 +218,25 @@ def _truth(motion: str, solid: np.ndarray, centres: np.ndarray) -> Truth:
         visible[:, :front] &= ~solid[:, front : front + 1]
     seen = np.stack([solid.any(axis=2), solid.any(axis=3)], axis=-1)  # [f o side 2]: by column, by row
     first, end = seen.argmax(axis=2), solid.shape[-1] - seen[:, :, ::-1].argmax(axis=2)
-    boxes = np.concatenate([first, end], axis=-1).astype(np.float32)
+    boxes = np.concatenate([first, end], axis=-1).astype(np.float32) * solid.any(axis=(2, 3))[..., None]
     return Truth(motion, boxes, centres, visible)
 
 
 def move(motion: str, frames: int, rng: np.random.Generator) -> Track:
-    """Return the track of a shape that makes ``motion`` and stays inside the picture.
+    """Return the track of a shape that makes ``motion``; it may leave the picture.
 
-    Size and angle at mid-time and the spin are drawn alike for all motions; a swing (shake, nod) is about
-    as fast as a slide.
+    Size, angle, spin and the place at mid-time are drawn alike for all motions, so that a single frame, or
+    the pixels one by one, tell next to nothing. ``jitter`` jumps to a new place near by in every frame.
     """
     u = np.linspace(-0.5, 0.5, frames)
     size, length = rng.uniform(0.11, 0.17), rng.uniform(0.36, 0.48)
     angle = rng.uniform(0, 2 * np.pi) + 2 * np.pi * rng.uniform(-0.2, 0.2) * u
-    swing = 0.18 * length * np.sin(rng.uniform(0, 2 * np.pi) + 2 * np.pi * rng.uniform(1.2, 1.6) * u)
-    along = swing if motion in ("shake", "nod") else length * u
-    offset = along[:, None] * np.array(DIRECTIONS.get(motion, (0, 0)))
+    if motion == "jitter":
+        offset = rng.normal(0, 0.05, (frames, 2))
+    else:
+        offset = (length * u)[:, None] * np.array(DIRECTIONS.get(motion, (0, 0)))
     growth = 2.6 * length * u * {"grow": 1, "shrink": -1}.get(motion, 0)
-    radius = size * np.exp(growth)
-    lowest, highest = (offset - radius[:, None]).min(axis=0), (offset + radius[:, None]).max(axis=0)
-    return Track(rng.uniform(-lowest, 1 - highest) + offset, radius, angle)
+    return Track(rng.uniform(0.2, 0.8, 2) + offset, size * np.exp(growth), angle)
 
 
 def _speck(frames: int, rng: np.random.Generator) -> Track:
@@ -294,7 +290,7 @@ def _contrast(ground: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _texture(ground: np.ndarray, side: int, rng: np.random.Generator) -> np.ndarray:
     """Return a smooth coloured texture around ``ground`` that stands still, float32 [c y x]."""
     picture = ground.astype(np.float32)[:, None, None]
-    for cells, amplitude in ((4, 0.06), (11, 0.05)):
+    for cells, amplitude in ((4, 0.15), (11, 0.125)):
         picture = picture + _spread(rng.normal(0, amplitude, (3, cells, cells)), side)
     return picture
 

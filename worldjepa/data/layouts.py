@@ -37,6 +37,8 @@ class Entry(NamedTuple):
 def read_entries(root: Path, layout: str) -> list[Entry]:
     """Read ``root`` as ``layout``; raises ``ValueError`` where that finds nothing."""
     if root.is_file():
+        if root.name.lower().endswith(VIDEO_EXTENSIONS + IMAGE_EXTENSIONS):
+            return [Entry(str(root))]
         if layout not in ("auto", "csv"):
             raise ValueError(f"data.layout={layout} needs a folder; data.root={root} is a file")
         return read_csv(root)

@@ -46,14 +46,16 @@ class FileList:
         return [json.dumps([self.relative(i), name]) for i, name in enumerate(names)]
 
 
-def list_files(root: str | os.PathLike[str], layout: str = "auto", part: str = "all") -> FileList:
+def list_files(
+    root: str | os.PathLike[str], layout: str = "auto", part: str = "all", setting: str = "data.root"
+) -> FileList:
     """List the files of ``root``, sorted by path.
 
     ``layout``: csv (annotation file, or a folder with train.csv and val.csv), folders (a class a
     folder), flat (any folder, no labels), ssv2, images (a class a folder, or flat), or auto. ``part``:
     all, train or val, where the layout itself divides them (``train`` and ``val`` folders, annotation
-    files of those names); without a division everything is train. Raises ``ValueError`` or
-    ``FileNotFoundError`` saying what was looked for.
+    files of those names); without a division everything is train. ``setting`` is what named ``root``.
+    Raises ``ValueError`` or ``FileNotFoundError`` saying what was looked for.
     """
     path = Path(os.path.abspath(os.path.expanduser(root)))
     if layout not in LAYOUTS:
@@ -61,7 +63,9 @@ def list_files(root: str | os.PathLike[str], layout: str = "auto", part: str = "
     if part not in ("all", "train", "val"):
         raise ValueError(f"part={part!r}: expected 'all', 'train' or 'val'")
     if not path.exists():
-        raise FileNotFoundError(f"data.root={path} does not exist")
+        raise FileNotFoundError(
+            f"{setting}={path} does not exist; name a folder, an annotation file or a video"
+        )
     entries = read_entries(path, layout)
     classes = _class_names(entries)
     numbers = {name: number for number, name in enumerate(classes)}
@@ -71,16 +75,19 @@ def list_files(root: str | os.PathLike[str], layout: str = "auto", part: str = "
 
 
 def training_and_held_out(
-    root: str | os.PathLike[str], layout: str = "auto", val_root: str | os.PathLike[str] | None = None
+    root: str | os.PathLike[str],
+    layout: str = "auto",
+    val_root: str | os.PathLike[str] | None = None,
+    setting: str = "data.root",
 ) -> tuple[FileList, FileList]:
     """Return the files to train on and those held out, with one numbering of classes.
 
     Held out are the files of ``val_root``, else what the layout sets apart, else every tenth or so file.
     """
     if val_root is not None:
-        training = list_files(root, layout, "train")
-        return training, _renumbered(list_files(val_root, layout), training.classes)
-    training, held_out = list_files(root, layout, "train"), list_files(root, layout, "val")
+        training = list_files(root, layout, "train", setting)
+        return training, _renumbered(list_files(val_root, layout, setting="data.val_root"), training.classes)
+    training, held_out = list_files(root, layout, "train", setting), list_files(root, layout, "val", setting)
     if not training.paths:
         raise ValueError(f"data.root={training.root} holds only held-out files (val); nothing to train on")
     return (training, held_out) if held_out.paths else split_held_out(training)

@@ -22,9 +22,15 @@ from worldjepa.data.video import (
 try:
     import torchcodec
     from torchcodec.decoders import VideoDecoder  # pyright: ignore[reportPrivateImportUsage]
-except ImportError as error:
+except ModuleNotFoundError as error:
     raise ImportError(
         "data.reader=torchcodec needs the package torchcodec: python -m pip install torchcodec"
+    ) from error
+except (ImportError, OSError, RuntimeError) as error:  # older than 0.17: without FFmpeg a RuntimeError
+    said = str(error).strip().partition("\n")[0]
+    raise ImportError(
+        f"torchcodec is installed but does not load ({said}); it has to fit the version of torch, and needs "
+        "FFmpeg: python -m pip install -U torchcodec; sudo apt-get install ffmpeg"
     ) from error
 if torchcodec.ffmpeg_major_version is None:  # pyright: ignore[reportPrivateImportUsage]
     raise ImportError(

@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import av
+import av.logging
 import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
@@ -25,6 +26,9 @@ from jaxtyping import Float64, Int64
 
 from worldjepa.data.truncation import check_index, check_length
 from worldjepa.data.video import BadVideoError, FilePath, UnsupportedVideoError
+
+# FFmpeg's own lines would end up amid the progress; what is wrong with a file stands in our errors.
+av.logging.set_libav_level(av.logging.PANIC)
 
 # What the decoder notices must end the decode, not be painted over with concealed blocks.
 DECODER_OPTIONS = {"err_detect": "crccheck+explode"}

@@ -38,7 +38,7 @@ def report_labels(model: WorldModel, untrained: WorldModel, train: Clips, held_o
     ``train`` and ``held_out`` yield labelled batches each time they are called.
 
     Raises:
-        ValueError: fewer than two classes are known, or there are no held-out clips.
+        NoProbeError: fewer than two classes are known, or there are no held-out clips.
     """
     ways = [_encoded(model), _encoded(untrained), pool_pixels]
     fitted, tested = extract(train(), ways), extract(held_out(), ways)

@@ -1,8 +1,8 @@
 """Linear probe and k-NN on frozen features: how well do they tell the labels apart?
 
 Both are fitted on one set of files and scored on held-out ones. Features are standardised by the training
-part's statistics. The linear probe is multinomial logistic regression; its weight decay is chosen on a fifth of
-the training part, never on the held-out files.
+part's statistics. The linear probe is multinomial logistic regression; its weight decay is chosen on a fifth
+of the training part, never on the held-out files.
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ from worldjepa.types import Batch
 
 DECAYS = (1e-4, 1e-3, 1e-2, 1e-1)
 NEIGHBOURS = 10
+
+
+class NoProbeError(ValueError):
+    """The clips have too few labels to tell anything apart."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +79,11 @@ def probe(train: Features, held_out: Features) -> Score:
     """Fit both probes on ``train`` and score them on ``held_out``.
 
     Raises:
-        ValueError: fewer than two classes, or nothing to score on.
+        NoProbeError: fewer than two classes, or nothing to score on.
     """
     classes = int(train.labels.max()) + 1 if len(train.labels) else 0
     if len(torch.unique(train.labels)) < 2 or not len(held_out.labels):
-        raise ValueError(
+        raise NoProbeError(
             f"a probe needs 2 classes or more and held-out clips; got {classes} classes, "
             f"{len(train.labels)} training and {len(held_out.labels)} held-out clips"
         )

@@ -131,11 +131,20 @@ def build_strategy(settings: Mapping[str, Any]) -> MaskingStrategy:
 
     The rest of ``settings`` are keyword arguments of that function. ``_target_`` is for a user's own function
     and comes from the user's own command and files only (never from a checkpoint).
+
+    Raises:
+        ValueError: the user's function cannot be imported.
     """
     arguments = dict(settings)
     if "_target_" in arguments:
         module, _, name = str(arguments.pop("_target_")).rpartition(".")
-        function = getattr(importlib.import_module(module), name)
+        try:
+            function = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError) as error:
+            raise ValueError(
+                f"masking: _target_={module}.{name} cannot be imported ({error}); it has to be a function of "
+                "a module that python finds (PYTHONPATH, or an installed package)"
+            ) from error
     else:
         function = STRATEGIES[arguments.pop("strategy")]
     return functools.partial(function, **arguments)
@@ -144,7 +153,7 @@ def build_strategy(settings: Mapping[str, Any]) -> MaskingStrategy:
 def draw_masks(
     strategies: tuple[MaskingStrategy, ...], grid: Grid, batch_size: int, *, seed: int, step: int
 ) -> tuple[Masks, ...]:
-    """Draw one ``Masks`` a setting for the whole global batch of ``step``: a function of (seed, step) alone."""
+    """Draw one ``Masks`` a setting for the whole global batch: a function of (seed, step) alone."""
     generator = torch.Generator().manual_seed(derive_seed(seed, step))
     return tuple(strategy(grid, batch_size, generator) for strategy in strategies)
 

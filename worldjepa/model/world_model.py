@@ -1,7 +1,7 @@
 """The world model: one class to pretrain from video, to encode, and to predict.
 
-See the contracts of ``encode`` and ``rollout`` in their docstrings. A model holds its preprocessing: users pass
-frames as they come (uint8, any size) and get latents as in training.
+See the contracts of ``encode`` and ``rollout`` in their docstrings. A model holds its preprocessing: users
+pass frames as they come (uint8, any size) and get latents as in training.
 """
 
 from __future__ import annotations
@@ -55,11 +55,12 @@ class WorldModel(nn.Module):
     def encode(self, frames: Shaped[Tensor, "..."]) -> Float[Tensor, "b t p d"]:
         """Encode clips into the latent space that predictions live in.
 
-        Frames of another size are resized (short side to ``image_size``, antialiased) and cropped at the centre.
+        Frames of another size are resized (short side to ``image_size``, antialiased) and cropped at the
+        centre.
 
         Args:
-            frames: ``[b f c y x]``, uint8 in 0..255, or float in [0, 1]; ``f`` = latent steps x ``encoder.frames_per_step``,
-                oldest first; on any device (they are moved to the model's).
+            frames: ``[b f c y x]``, uint8 in 0..255, or float in [0, 1], on any device (they are moved to the
+                model's); ``f`` = latent steps x ``encoder.frames_per_step``, oldest first.
 
         Raises:
             ValueError: another number of axes, dtype or range, or frames that do not fill latent steps.

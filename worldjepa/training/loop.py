@@ -39,7 +39,7 @@ from worldjepa.training.health import measure
 from worldjepa.training.logbook import Logbook
 from worldjepa.training.optim import ema_momentum, make_optimizer, set_rates
 from worldjepa.training.signals import StopRequest
-from worldjepa.types import Batch, Masks
+from worldjepa.types import Batch, Batches, Masks
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class Trainer:
     model: WorldModel
     objective: MaskedPrediction
     strategies: tuple[MaskingStrategy, ...]
-    batches: Callable[[int], Iterator[Batch]]
+    batches: Callable[[int], Batches]
     device: torch.device
     bad_files: BadFileLog
     draw_pictures: Callable[[WorldModel, tuple[Masks, ...], int, Logbook], None] | None = None
@@ -115,13 +115,13 @@ class Trainer:
     # --- the loop --------------------------------------------------------------------------------
 
     def run(self) -> bool:
-        """Train to the last step; return whether it was reached (False: a signal asked to stop).
+        """Train to the last step; return True, or False if a signal asked to stop on the way.
 
         Raises:
             NonFiniteError: more than ``train.max_skipped`` steps had a loss or gradient that is not finite.
         """
         book = Logbook(self.run_dir, total_steps=self.total, resumed=self.step, main=distributed.is_main())
-        with StopRequest() as stop, book, contextlib.closing(self.batches(self.step)) as batches:
+        with StopRequest() as stop, book, self.batches(self.step) as batches:
             pace = Pace(self.config.train.batch_size or 0)
             while self.step < self.total:
                 with pace.waiting():
@@ -135,7 +135,7 @@ class Trainer:
                 leaving = not distributed.all_true(not stop)
                 if leaving or self._due(self.config.train.checkpoint_every):
                     self.save(book)
-                if leaving and self.step < self.total:
+                if leaving:
                     book.note(
                         f"stopped at step {self.step} of {self.total}; the same command continues from here"
                     )
@@ -226,8 +226,9 @@ class Trainer:
         book.note(f"{what}; no update was made. Files of the batch: {', '.join(files)}")
         if self.skipped > self.config.train.max_skipped:
             raise NonFiniteError(
-                f"{what}, in {self.skipped} steps so far (train.max_skipped={self.config.train.max_skipped}). "
-                "Lower optim.lr or optim.grad_clip, or set train.precision=fp32; the last checkpoint stands"
+                f"{what}, in {self.skipped} steps so far "
+                f"(train.max_skipped={self.config.train.max_skipped}). Lower optim.lr or optim.grad_clip, or "
+                "set train.precision=fp32; the last checkpoint stands"
             )
 
     def _health(self, seen: Seen, book: Logbook) -> dict[str, float]:
@@ -236,6 +237,7 @@ class Trainer:
         if not enough or not self._due(self.config.train.health_every):
             return {}
         kind = self.config.objective.loss
+        assert kind is not None
         gauges = measure(
             seen.raw,
             seen.targets,

@@ -25,7 +25,7 @@ def learning_rate(step: int, total: int, optim: OptimConfig) -> float:
     once along half a cosine, constant stays. wsd and cosine give the last update ``final_lr``.
     """
     peak = _known(optim.lr, "optim.lr")
-    warmup, cooldown = round(optim.warmup * total), round(optim.cooldown * total)
+    warmup, cooldown = round(_known(optim.warmup, "optim.warmup") * total), round(optim.cooldown * total)
     done = step + 1  # counted as if the update were made: the first has a rate above start_lr
     if done < warmup:
         return _line(optim.start_lr, peak, done / warmup)
