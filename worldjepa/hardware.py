@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from functools import cache
 from pathlib import Path
@@ -44,3 +45,19 @@ def batch_size_for(config: TrainConfig, memory: int, ranks: int = 1) -> int:
     room = int((0.8 * memory - 20 * weights) / clip * config.train.accumulate)
     unit = 8 * config.train.accumulate
     return max(unit, room // unit * unit) * ranks
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def divide_cores(ranks: int = 1) -> tuple[int, int]:
+    """Return (data workers, compute threads) for each rank that trains on this machine's CPU.
+
+    A quarter of the cores decodes, the others compute. More threads than free cores would wait for each other
+    at every operation: on two cores, two threads beside a worker were slower than one.
+    """
+    cores = max(1, usable_cores() // ranks)
+    workers = max(1, cores // 4)
+    return workers, max(1, cores - workers)

@@ -13,6 +13,7 @@ from worldjepa.data.listing import FileList, training_and_held_out
 from worldjepa.data.loader import ClipLoader, Source, clip_loader, default_num_workers, evaluation_loader
 from worldjepa.data.sampling import ClipSampling
 from worldjepa.data.transforms import TrainTransform
+from worldjepa.hardware import divide_cores
 from worldjepa.training import distributed
 
 ROOT_VARIABLES = ("KINETICS_ROOT", "SSV2_ROOT", "IMAGEFOLDER_ROOT")  # read by the files of conf/experiment
@@ -59,7 +60,9 @@ def training_batches(config: TrainConfig, data: Data, device: torch.device, firs
     assert settings.size is not None and settings.crop_scale is not None
     assert loop.batch_size is not None and loop.steps is not None
     world = distributed.world_size()
-    workers = default_num_workers(world) if settings.num_workers is None else settings.num_workers
+    workers = settings.num_workers
+    if workers is None:
+        workers = divide_cores(world)[0] if device.type == "cpu" else default_num_workers(world)
     return clip_loader(
         data.sources,
         sampling=clip_sampling(config),

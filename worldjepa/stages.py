@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from worldjepa.compose import fill
 from worldjepa.config import TrainConfig
 from worldjepa.data.badfiles import BadFileLog
 from worldjepa.data.listing import difference
+from worldjepa.hardware import divide_cores
 from worldjepa.outcome import evaluate
 from worldjepa.run_data import Data, find_data, training_batches
 from worldjepa.runlock import RunLock
@@ -40,6 +42,8 @@ def run_training(config: TrainConfig, argv: list[str]) -> int:
     config, chosen = fill(config, argv, device_kind(device_name))
     run_dir = Path(config.run.dir or f"runs/{config.experiment}")
     with distributed.process_group(device_name) as device:
+        if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(divide_cores(distributed.world_size())[1])
         main = distributed.is_main()
         with RunLock(run_dir) if main else contextlib.nullcontext():
             if main:

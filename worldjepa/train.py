@@ -57,9 +57,7 @@ def _train(config: TrainConfig, argv: list[str]) -> int:
         if not _raised_by_us(error) and error.errno not in _OF_THE_DISK:
             raise
         return _refuse(error, 1)
-    except (
-        RuntimeError
-    ) as error:  # torch raises plain ones in our frames: those are faults, and keep their trace
+    except RuntimeError as error:  # a plain one is torch's, raised in our frames: a fault
         if not type(error).__module__.startswith("worldjepa."):
             raise
         return _refuse(error, 1)

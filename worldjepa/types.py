@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol
 
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
@@ -105,7 +105,7 @@ class Batches(Protocol):
         """Return itself."""
         ...
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Batches:
         """Return itself."""
         ...
 

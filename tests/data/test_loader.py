@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -187,6 +188,28 @@ def test_a_killed_worker_changes_nothing(files, caplog):
     assert all(torch.equal(a.frames, b.frames) for a, b in zip(seen, reference, strict=True))
     assert "SIGKILL" in caplog.text and "starting the workers anew at step" in caplog.text
     assert not children()
+
+
+class _Resetting(Iterator):
+    """Stands in for torch's iterator: its worker is killed, and the batch it had queued cannot be fetched."""
+
+    def __init__(self, batches):
+        self.batches = batches
+
+    def __next__(self):
+        if children():
+            kill(children()[0], signal.SIGKILL)
+        raise ConnectionResetError("Connection reset by peer")
+
+
+def test_a_batch_lost_with_its_worker_is_made_anew(files, caplog):
+    reference = list(load(files))
+    with load(files, num_workers=1) as batches:
+        seen = [next(batches)]
+        batches._steps._batches = _Resetting(batches._steps._batches)
+        seen += list(batches)
+    assert all(torch.equal(a.frames, b.frames) for a, b in zip(seen, reference, strict=True))
+    assert "SIGKILL" in caplog.text
 
 
 class _Killer(torch.utils.data.Dataset):

@@ -274,20 +274,26 @@ def test_unknown_reader_is_named():
         open_reader("decrod")
 
 
-def test_imports_are_cheap_and_absent_readers_say_how_to_install_them():
+def test_imports_are_cheap_and_absent_readers_say_how_to_install_them(tmp_path):
     code = (
         "import sys, worldjepa.data\n"
         "print('torch' in sys.modules)\n"
         "for name in ('decord', 'torchcodec'):\n"
         "    sys.modules[name] = None\n"
         "    try: worldjepa.data.open_reader(name)\n"
-        "    except ImportError as error: print(error)"
+        "    except ImportError as error: print(error)\n"
+        "del sys.modules['torchcodec']\n"
+        f"sys.path.insert(0, {str(tmp_path)!r})\n"
+        "try: worldjepa.data.open_reader('torchcodec')\n"
+        "except ImportError as error: print(error)"
     )
+    (tmp_path / "torchcodec.py").write_text("raise RuntimeError('Could not load.\\n  Likely causes: ...')")
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    early_torch, decord, torchcodec = said.splitlines()
+    early_torch, decord, torchcodec, unloadable = said.splitlines()
     assert early_torch == "False"
     assert decord.endswith("python -m pip install decord")
     assert torchcodec.endswith("python -m pip install torchcodec")
+    assert "does not load (Could not load.)" in unloadable and "apt-get install ffmpeg" in unloadable
 
 
 def test_decord_reads_the_same_frames_or_refuses(tmp_path):

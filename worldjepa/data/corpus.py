@@ -1,9 +1,10 @@
 """The built-in labelled corpus: moving shapes as real mp4 files, in Kinetics layout, rendered once.
 
-A clip's label is the kind of motion that its shapes share. Shapes, colours, sizes, spins, texture, specks and
-places at mid-time are drawn independently of it, and shapes are as often lighter as darker than the ground, so
-that the mean picture of all classes is the same and a linear readout of raw pixels stays near chance. Part of every picture cannot be predicted (a shimmering region,
-specks on a random walk), as in real video. Beside each ``name.mp4``, ``name.npz`` holds the truth by frame.
+A clip's label is the kind of motion that its shapes share. Shapes, colours, sizes, spins, texture, specks
+and places at mid-time are drawn independently of it, and shapes are as often lighter as darker than the
+ground, so that the mean picture of all classes is the same and a linear readout of raw pixels stays near
+chance. Part of every picture cannot be predicted (a shimmering region, specks on a random walk, shapes that
+jitter), as in real video. Beside each ``name.mp4``, ``name.npz`` holds the truth by frame.
 
     <root>/train/<motion>/<motion>_00000.mp4   .npz
     <root>/val/<motion>/<motion>_00000.mp4     .npz

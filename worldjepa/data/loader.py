@@ -7,7 +7,6 @@ change what is drawn.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -22,6 +21,7 @@ from worldjepa.data.order import SampleOrder
 from worldjepa.data.sampling import ClipSampling
 from worldjepa.data.transforms import Transform
 from worldjepa.data.workers import StepLoader
+from worldjepa.hardware import usable_cores
 from worldjepa.types import BadFile, Batch
 
 
@@ -145,8 +145,7 @@ def _evaluation_batches(steps: StepLoader) -> Iterator[Batch]:
 
 def default_num_workers(world_size: int = 1) -> int:
     """Return a number of workers for each rank on this machine: its cores but one, 8 at most."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(0, min(8, cores // world_size - 1))
+    return max(0, min(8, usable_cores() // world_size - 1))
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -66,7 +67,13 @@ class StepLoader(Iterator[Any]):
         while True:
             try:
                 return next(self._started())
-            except RuntimeError as error:
+            except (RuntimeError, OSError, EOFError) as error:
+                # Torch raises RuntimeError. A batch that a dead worker had queued already names shared memory
+                # which only that worker could hand over: the connection to it fails, before its end may show.
+                if self._workers and not isinstance(error, RuntimeError):
+                    ended = wait([worker.sentinel for worker in self._workers], timeout=5)
+                    for worker in self._workers:
+                        worker.join(timeout=5 if worker.sentinel in ended else 0)
                 dead = [w for w in self._workers if w.exitcode not in (None, 0)]
                 self.close()
                 if not dead:

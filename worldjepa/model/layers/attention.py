@@ -21,7 +21,7 @@ from worldjepa.model.layers.linear import Linear
 from worldjepa.model.layers.precision import bf16_products
 from worldjepa.model.layers.rope import Rotary, rotate
 
-CACHED_SCORES = 1 << 22  # attention scores in bf16 that a CPU's last cache holds with room to spare
+CACHED_SCORES = 1 << 21  # attention scores made at a time in bf16: they stay in a cache close to the core
 PLAIN_SCORES = 1 << 24  # a head with more is left to SDPA, which keeps no scores for the backward pass
 PADDING = -1  # step id of a token that nobody sees
 
