@@ -103,7 +103,7 @@ def test_total_is_the_weighted_sum():
 def test_consistency_of_a_clip_with_itself_is_zero():
     objective = build(weights={"prediction": 1.0, "consistency": 1.0})
     x, masks = batch(objective)
-    assert float(objective(x, masks, second=x)[0]["consistency"].abs().max()) < 1e-6
+    assert float(objective(x, masks, second=x)[0]["consistency"].detach().abs().max()) < 1e-6
 
 
 def test_one_batch_is_overfitted():
@@ -112,20 +112,20 @@ def test_one_batch_is_overfitted():
     x, masks = batch(objective, rows=4)
     trained = [p for p in objective.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=3e-3, weight_decay=0.0)
+    spread = float(objective(x, masks)[1].targets.var(dim=(0, 1)).mean())
     losses = []
     for _ in range(300):
-        terms, seen = objective(x, masks)
+        terms, _ = objective(x, masks)
         loss = objective.total(terms)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    spread = float(seen.targets.var(dim=(0, 1)).mean())
     assert losses[-1] < 0.4 * spread and losses[-1] < 0.2 * losses[0]
 
 
 def test_unknown_terms_and_losses_are_refused():
-    with pytest.raises(ValueError, match="objective.weights"):
+    with pytest.raises(ValueError, match=r"objective\.weights"):
         build(weights={"prediction": 1.0, "varience": 1.0})
     with pytest.raises(ValueError, match="loss must be one of"):
         regression_loss(torch.zeros(1, 1, 1), torch.zeros(1, 1, 1), "huber")
