@@ -24,7 +24,8 @@ class Album:
 
     def __init__(self, config: TrainConfig, data: Data, run_dir: Path):
         self._config, self._folder = config, run_dir / "pictures"
-        self._files = data.held_out.take(range(min(SHOWN_CLIPS, len(data.held_out))))
+        apart = max(1, len(data.held_out) // SHOWN_CLIPS)  # files are sorted: neighbours are of one class
+        self._files = data.held_out.take(range(0, len(data.held_out), apart)[:SHOWN_CLIPS])
         self._frames: torch.Tensor | None = None
 
     def draw(self, model: WorldModel, masks: tuple[Masks, ...], step: int, book: Logbook) -> None:

@@ -10,8 +10,9 @@ import av
 import numpy as np
 import pytest
 
-from worldjepa.data import corpus
-from worldjepa.data.corpus import MOTIONS, CorpusSettings, ensure_corpus, move, read_truth, render
+from worldjepa.data import corpus, scenes
+from worldjepa.data.corpus import ensure_corpus, read_truth
+from worldjepa.data.scenes import MOTIONS, CorpusSettings, move, render
 
 SMALL = CorpusSettings(train_videos=16, val_videos=8, frames=6, size=32)
 
@@ -168,7 +169,7 @@ def test_size_angle_and_place_at_mid_time_do_not_tell_the_label():
 def test_a_shape_that_has_left_has_an_empty_box():
     solid = np.zeros((1, 2, 8, 8), bool)
     solid[0, 1, 2:4, 2:4] = True
-    truth = corpus._truth("still", solid, np.zeros((1, 2, 2), np.float32))
+    truth = scenes._truth("still", solid, np.zeros((1, 2, 2), np.float32))
     assert truth.boxes[0].tolist() == [[0, 0, 0, 0], [2, 2, 4, 4]]
 
 
@@ -177,7 +178,7 @@ def test_boxes_and_masks_of_known_shapes():
     solid[0, 0, 1:4, 2:6] = True
     solid[0, 1, 3:5, 5:8] = True
     solid[1, 0, 7, 0] = solid[1, 1, 0, 7] = True
-    truth = corpus._truth("grow", solid, np.zeros((2, 2, 2), np.float32))
+    truth = scenes._truth("grow", solid, np.zeros((2, 2, 2), np.float32))
     expected = [[[2, 1, 6, 4], [5, 3, 8, 5]], [[0, 7, 1, 8], [7, 0, 8, 1]]]
     np.testing.assert_array_equal(truth.boxes, expected)
     assert truth.masks[0, 0].sum() == 11  # of 12: one pixel is hidden by the other shape
@@ -186,8 +187,8 @@ def test_boxes_and_masks_of_known_shapes():
 
 
 def test_a_disc_covers_its_area_around_its_centre():
-    track = corpus.Track(np.array([[0.25, 0.5]]), np.array([0.2]), np.zeros(1))
-    rows, columns = np.nonzero(corpus._cover("disc", track, 80)[0] > 0.5)
+    track = scenes.Track(np.array([[0.25, 0.5]]), np.array([0.2]), np.zeros(1))
+    rows, columns = np.nonzero(scenes._cover("disc", track, 80)[0] > 0.5)
     assert columns.mean() + 0.5 == pytest.approx(20, abs=0.05)
     assert rows.mean() + 0.5 == pytest.approx(40, abs=0.05)
     assert len(rows) == pytest.approx(np.pi * 16**2, rel=0.02)
@@ -215,5 +216,5 @@ def test_a_mask_covers_the_pixels_of_one_colour():
 def test_shapes_are_as_often_lighter_as_darker_than_the_ground():
     rng = np.random.default_rng(0)
     grounds = rng.uniform(0.35, 0.65, (600, 3))
-    lighter = [corpus._contrast(ground, rng).mean() > ground.mean() for ground in grounds]
+    lighter = [scenes._contrast(ground, rng).mean() > ground.mean() for ground in grounds]
     assert 0.44 < np.mean(lighter) < 0.56  # 600 fair draws: 0.5 +- 3 * 0.02
