@@ -287,6 +287,7 @@ def test_a_mistake_is_one_line_that_names_it(word: str, said: list[str]):
         ("optim.schedule=wsd optim.warmup=0.9 optim.cooldown=0.2", "set optim.cooldown=0.1 or less"),
         ("optim.ema=[0.9,1.1]", "optim.ema=1.1: expected a share from 0 to 1"),
         ("optim.grad_clip=0", "optim.grad_clip=null"),
+        ("objective.weights.prediction=0", "expected more than 0, got 0"),
         ("data.num_frames=2 masking.a={strategy:future}", "has one; set data.num_frames=4"),
     ],
 )  # fmt: skip

@@ -208,8 +208,11 @@ def _check_objective(objective: ObjectiveConfig) -> None:
                 f"{did_you_mean(term, TERMS)}"
             )
         _at_least(f"objective.weights.{term}", weight, 0)
-    if "prediction" not in objective.weights:
-        raise ConfigError("objective.weights: the term prediction is always there; add prediction: 1.0")
+    if not objective.weights.get("prediction"):
+        raise ConfigError(
+            "objective.weights.prediction: the predictor learns from this term alone; expected more than 0, "
+            f"got {objective.weights.get('prediction')}"
+        )
     _at_least("objective.sigreg_projections", objective.sigreg_projections, 1)
     _at_least("objective.sigreg_knots", objective.sigreg_knots, 2)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from worldjepa.data.layouts import IMAGE_EXTENSIONS, LAYOUTS, VIDEO_EXTENSIONS, Entry, read_entries
 
-__all__ = ["IMAGE_EXTENSIONS", "VIDEO_EXTENSIONS", "FileList", "difference", "file_list_hash", "list_files"]
+__all__ = ["IMAGE_EXTENSIONS", "VIDEO_EXTENSIONS", "FileList", "difference", "list_files"]
 
 
 @dataclass(frozen=True)
@@ -106,11 +106,6 @@ def split_held_out(files: FileList, share: float = 0.1) -> tuple[FileList, FileL
         held = held[1:]
     kept = set(range(len(files))) - set(held)
     return files.take(sorted(kept)), files.take(held)
-
-
-def file_list_hash(files: FileList) -> str:
-    """Return the sha256 of the relative paths, classes and their order."""
-    return hashlib.sha256("\n".join(files.lines()).encode()).hexdigest()
 
 
 def difference(old: Sequence[str], new: Sequence[str], most: int = 5) -> str:

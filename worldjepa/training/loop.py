@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -26,7 +26,7 @@ from worldjepa.objectives.masked import MaskedPrediction, Seen, regression_loss
 from worldjepa.schema import to_dict
 from worldjepa.seeding import derive_seed
 from worldjepa.training import distributed
-from worldjepa.training.alarm import CollapseAlarm, HealthMonitor
+from worldjepa.training.alarm import HealthMonitor
 from worldjepa.training.checkpoint import (
     Checkpoint,
     optimizer_tensors,
@@ -97,7 +97,6 @@ class Trainer:
     draw_pictures: Callable[[WorldModel, tuple[Masks, ...], int, Logbook], None] | None = None
     step: int = 0
     skipped: int = 0
-    alarms: list[CollapseAlarm] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.optimizer = make_optimizer(self.objective, self.config.optim)
@@ -248,7 +247,6 @@ class Trainer:
         )
         alarm = self.monitor.look(self.step, gauges)
         if alarm is not None:
-            self.alarms.append(alarm)
             book.note(f"ALARM: {alarm.seen}\n  what to try: {alarm.advice}")
         if self.monitor.hint is not None:
             book.note(f"note: {self.monitor.hint.seen} {self.monitor.hint.advice}")
