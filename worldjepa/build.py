@@ -86,7 +86,9 @@ def build_model(config: TrainConfig) -> WorldModel:
 
 
 def _encoder(model: ModelConfig) -> VideoEncoder:
-    return VideoEncoder(**asdict(model.encoder))
+    settings = asdict(model.encoder)
+    settings.pop("projector")
+    return VideoEncoder(**settings)
 
 
 def _masked_predictor(model: ModelConfig, num_mask_tokens: int) -> MaskedPredictor:

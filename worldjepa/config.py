@@ -107,6 +107,8 @@ class DataConfig:
 
     ``layout``: auto, csv, folders (a class a folder), flat (no labels), ssv2, images. ``val_root``
     holds the held-out files (left out: a ``val`` folder beside ``train``, else every tenth file).
+    With ``objective.kind=dynamics`` the root holds episodes: ``layout`` is auto, episodes (ours), minari or
+    lerobot, and ``num_frames`` the frames of a window.
     ``fps`` samples by timestamp, ``frame_skip`` takes every so-many-th frame; one of them.
     ``short_clips``: repeat_last, or loop. ``num_workers`` None: by the number of cores.
     """
@@ -128,7 +130,51 @@ class DataConfig:
     num_workers: Optional[int] = runtime(None)
 
 
+# --- environments and episodes -------------------------------------------------------------------
+
+
+@dataclass
+class EnvConfig:
+    """A Gymnasium environment and what of it is recorded.
+
+    ``pixels``: where frames come from: ``render``, a key of a Dict observation (a camera), or None: the
+    observation if it is an image, else ``render``. ``proprioception``: keys of a Dict observation, joined
+    (``observation`` for one that is a plain vector). ``timeout_s``: an environment that takes longer for a
+    step or reset has hung.
+    """
+
+    id: Optional[str] = None
+    kwargs: Dict[str, Any] = field(default_factory=dict)
+    pixels: Optional[str] = None
+    proprioception: List[str] = field(default_factory=list)
+    max_episode_steps: Optional[int] = None
+    num_envs: int = runtime(8)
+    timeout_s: float = runtime(60.0)
+
+
+@dataclass
+class CollectionConfig:
+    """Which policy acts (random, smooth, scripted, or package.module:callable), and for how many episodes."""
+
+    policy: str = "random"
+    num_episodes: int = 500
+
+
 # --- model ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class ProjectorConfig:
+    """How the patch tokens of a latent step become latents.
+
+    ``pool``: none (the tokens are the latents), or flatten or mean (one pooled latent a step, through an MLP
+    of width ``hidden_dim`` to ``latent_dim``). ``norm`` at its end: batch (BatchNorm without affine) or none.
+    """
+
+    pool: str = "none"
+    latent_dim: int = 96
+    hidden_dim: int = 512
+    norm: str = "batch"
 
 
 @dataclass
@@ -151,6 +197,7 @@ class EncoderConfig:
     rope: str = "paired"
     attention: str = "full"
     window: Optional[int] = None
+    projector: ProjectorConfig = field(default_factory=ProjectorConfig)
 
 
 @dataclass
@@ -164,13 +211,42 @@ class MaskedPredictorConfig:
 
 
 @dataclass
+class PredictorConfig:
+    """The action-conditioned predictor. ``conditioning``: adaln, or tokens (action and proprioception).
+
+    ``window``: over how many latent steps, its own included, a step's attention reaches (None: all).
+    """
+
+    conditioning: str = "adaln"
+    dim: int = 192
+    depth: int = 6
+    num_heads: int = 6
+    mlp_ratio: float = 4.0
+    window: Optional[int] = None
+
+
+@dataclass
 class ModelConfig:
-    """``size`` names the preset (``model=nano`` ... ``gigantic``). ``latent_norm``: layer or none."""
+    """``size`` names the preset (``model=nano`` ... ``gigantic``). ``latent_norm``: layer or none.
+
+    World models only: ``frozen`` takes the encoder as it is from a run or checkpoint folder, or from timm
+    (``timm/vit_small_patch14_dinov2``), with pretrained weights. ``target``: ema (an EMA copy of the encoder
+    gives the targets) or none (the encoder itself). ``action_block``: environment steps of a latent step.
+    ``heads``: any of reward, termination, proprioception, pixels. ``action_dim`` (of one environment step) and
+    ``proprioception_dim`` are those of the episodes: leave them unset.
+    """
 
     size: Optional[str] = None
     latent_norm: str = "layer"
+    frozen: Optional[str] = None
+    target: str = "ema"
+    action_block: int = 1
+    action_dim: Optional[int] = None
+    proprioception_dim: Optional[int] = None
+    heads: List[str] = field(default_factory=list)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     masked_predictor: MaskedPredictorConfig = field(default_factory=MaskedPredictorConfig)
+    predictor: PredictorConfig = field(default_factory=PredictorConfig)
 
 
 # --- objective, optimisation, the run ------------------------------------------------------------
@@ -180,11 +256,18 @@ class ModelConfig:
 class ObjectiveConfig:
     """The training criterion. ``weights`` names the loss terms in use and how much each counts.
 
-    Terms: prediction (always), variance, covariance, consistency (needs two clips a video), sigreg.
-    ``loss`` on the target latents: l1, l2, smooth_l1, cosine.
+    ``kind``: masked (from video alone) or dynamics (a world model, from episodes with actions).
+    Terms: prediction (always), variance, covariance, sigreg; of masked also consistency (needs two clips a
+    video); of dynamics also rollout, inverse_dynamics, time_similarity and one for each of ``model.heads``.
+    ``loss`` on the target latents: l1, l2, smooth_l1, cosine. ``rollout_steps``: over how many latent steps
+    the rollout term predicts from its own predictions. ``null_actions``: the share of transitions trained
+    with the action left out.
     """
 
+    kind: str = "masked"
     loss: Optional[str] = None
+    rollout_steps: int = 1
+    null_actions: float = 0.1
     weights: Dict[str, float] = field(default_factory=lambda: {"prediction": 1.0})
     sigreg_projections: int = 1024
     sigreg_knots: int = 17
@@ -246,6 +329,8 @@ class TrainConfig:
     seed: int = 0
     device: str = runtime("auto")
     run: RunConfig = field(default_factory=RunConfig)
+    env: EnvConfig = field(default_factory=EnvConfig)
+    collect: CollectionConfig = field(default_factory=CollectionConfig)
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     masking: Dict[str, Any] = field(default_factory=dict)

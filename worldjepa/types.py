@@ -2,17 +2,17 @@
 
 ``b`` batch, ``f`` frame, ``t`` latent step, ``h w`` token grid, ``p`` = h*w tokens a latent step,
 ``n`` = t*p tokens, ``k`` kept, ``m`` masked (to be predicted), ``d`` width, ``c y x`` channel, rows,
-columns, ``a`` action block width, ``s`` sampled candidate, ``l`` plan step.
+columns, ``a`` action block width, ``s`` sampled candidate, ``l`` plan step or transition, ``q`` proprioception.
 Batch first, time second, features last.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 
@@ -72,10 +72,19 @@ class Batch:
     ``frames`` are RGB in display orientation at the training size. ``second`` is another clip of the
     same videos, there only when the objective compares two views. ``labels`` are -1 where unknown.
     ``paths`` names the file of each row; ``bad`` lists files met and replaced while drawing it.
+
+    Windows of episodes also have ``actions`` (blocks in environment units; ``actions[:, i]`` leads from latent
+    step i to i+1, so that there is one fewer than latent steps), ``rewards`` (the block's sum) and
+    ``terminated`` of each transition, and at each latent step ``proprioception`` and the environment's true
+    ``state``, where recorded (never shown to the model; probes read it).
     """
 
     frames: UInt8[Tensor, "b f c y x"]
-    actions: Float[Tensor, "b t a"] | None = None
+    actions: Float[Tensor, "b l a"] | None = None
+    rewards: Float[Tensor, "b l"] | None = None
+    terminated: Bool[Tensor, "b l"] | None = None
+    proprioception: Float[Tensor, "b t q"] | None = None
+    state: Float[Tensor, "b t z"] | None = None
     second: UInt8[Tensor, "b f c y x"] | None = None
     labels: Int[Tensor, " b"] | None = None
     paths: tuple[str, ...] = ()
@@ -83,15 +92,9 @@ class Batch:
 
     def rows(self, start: int, stop: int) -> Batch:
         """Return rows ``start`` to ``stop`` as a batch of their own (gradient accumulation)."""
-        cut = lambda value: None if value is None else value[start:stop]  # noqa: E731
-        return Batch(
-            self.frames[start:stop],
-            cut(self.actions),
-            cut(self.second),
-            cut(self.labels),
-            self.paths[start:stop],
-            self.bad,
-        )
+        parts = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        cut = {name: value[start:stop] for name, value in parts.items()}
+        return replace(self, **cut, paths=self.paths[start:stop])
 
 
 class Batches(Protocol):
