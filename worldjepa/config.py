@@ -140,13 +140,14 @@ class EnvConfig:
     ``pixels``: where frames come from: ``render``, a key of a Dict observation (a camera), or None: the
     observation if it is an image, else ``render``. ``proprioception``: keys of a Dict observation, joined
     (``observation`` for one that is a plain vector). ``timeout_s``: an environment that takes longer for a
-    step or reset has hung.
+    step or reset has hung. ``state``: keys of ``info`` recorded as the true state, which probes read.
     """
 
     id: Optional[str] = None
     kwargs: Dict[str, Any] = field(default_factory=dict)
     pixels: Optional[str] = None
     proprioception: List[str] = field(default_factory=list)
+    state: List[str] = field(default_factory=list)
     max_episode_steps: Optional[int] = None
     num_envs: int = runtime(8)
     timeout_s: float = runtime(60.0)
