@@ -1,0 +1,96 @@
+"""Environments of other packages under ids of ours: pixels and the robot's own state as one Dict observation.
+
+Only what needs a wrapper stands here. All else of these packages is made by its own id with the package in
+front, such as ``shimmy:dm_control/walker-walk-v0`` or ``gymnasium_robotics:FetchReach-v4``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.error import DependencyNotInstalled
+from gymnasium.wrappers import AddRenderObservation
+
+
+class Told(gymnasium.Wrapper):
+    """Adds ``success`` to ``info``, and the vectors of a Dict observation under their own names."""
+
+    def __init__(self, env: gymnasium.Env, *, success_key: str | None = None):
+        super().__init__(env)
+        self.success_key = success_key
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
+        """Begin an episode."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        return observation, self._told(observation, info, 0.0)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict]:
+        """Make one step."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return observation, reward, terminated, truncated, self._told(observation, info, float(reward))
+
+    def _told(
+        self, observation: dict[str, np.ndarray], info: dict[str, Any], reward: float
+    ) -> dict[str, Any]:
+        vectors = {name: value.copy() for name, value in observation.items() if value.ndim == 1}
+        success = reward >= 1 if self.success_key is None else bool(info[self.success_key])
+        facts = {name: value for name, value in info.items() if isinstance(value, np.ndarray)}
+        return {**facts, **vectors, "success": success}
+
+
+def push_t(*, image_size: int = 96, render_mode: str | None = None) -> gymnasium.Env:
+    """Build PushT (``gym-pusht``): observes ``pixels`` and ``agent_pos``.
+
+    ``info`` also has ``block_pose`` and ``goal_pose``. An action is the place to go to, in
+    [0, 512]; the reward grows with the share of the goal that the block covers.
+    """
+    _require("gym_pusht", "pusht", "worldjepa/PushT-v0")
+    env = gymnasium.make(
+        "gym_pusht/PushT-v0",
+        obs_type="pixels_agent_pos",
+        render_mode="rgb_array" if render_mode is None else render_mode,
+        observation_width=image_size,
+        observation_height=image_size,
+        max_episode_steps=-1,  # ours is the one registered with the id
+        disable_env_checker=True,
+    )
+    return Told(env, success_key="is_success")
+
+
+def reacher(
+    *, image_size: int = 64, difficulty: str = "easy", render_mode: str | None = None
+) -> gymnasium.Env:
+    """Build Reacher of the DeepMind Control suite: ``pixels``, ``position``, ``velocity``, ``to_target``.
+
+    The reward is 1 while the finger is at the target, which is success.
+    """
+    if difficulty not in ("easy", "hard"):
+        raise ValueError(f"difficulty must be easy or hard, got {difficulty!r}")
+    if sys.platform == "linux" and not os.environ.get("DISPLAY"):
+        os.environ.setdefault("MUJOCO_GL", "egl")  # dm_control reads it when imported
+    _require("shimmy.dm_control_compatibility", "dm-control", "worldjepa/Reacher-v0")
+    env = gymnasium.make(
+        f"dm_control/reacher-{difficulty}-v0",
+        render_mode="rgb_array" if render_mode is None else render_mode,
+        render_kwargs={"height": image_size, "width": image_size, "camera_id": 0},
+        disable_env_checker=True,
+    )
+    return Told(AddRenderObservation(env, render_only=False))
+
+
+def _require(module: str, extra: str, name: str) -> None:
+    """Import what an environment is made of.
+
+    Raises:
+        DependencyNotInstalled: The package of ``module`` is not there; says the command that installs it.
+    """
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        message = f"{name} needs {error.name}, which is not installed: pip install 'worldjepa[{extra}]'"
+        raise DependencyNotInstalled(message) from None

@@ -1,0 +1,74 @@
+"""Wrappers of other packages' environments; what is told where a package is absent."""
+
+import importlib.util
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+from gymnasium.error import DependencyNotInstalled
+
+import worldjepa.envs
+from worldjepa.envs.foreign import Told, _require
+
+assert worldjepa.envs  # registers the ids
+
+
+class Robot(gymnasium.Env):
+    """Two steps of a robot that is told of in a Dict."""
+
+    observation_space = spaces.Dict(
+        {"pixels": spaces.Box(0, 255, (4, 4, 3), np.uint8), "arm": spaces.Box(-1, 1, (2,))}
+    )
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.arm = np.zeros(2, np.float32)
+        return self._observation(), {"kind": object(), "pose": np.ones(3), "done": False}
+
+    def step(self, action):
+        self.arm += action
+        told = {"kind": object(), "pose": np.ones(3), "done": bool(action)}
+        return self._observation(), float(action), False, False, told
+
+    def _observation(self):
+        return {"pixels": np.zeros((4, 4, 3), np.uint8), "arm": self.arm}
+
+
+@pytest.mark.parametrize("key", ["done", None])
+def test_info_tells_vectors_and_success(key):
+    env = Told(Robot(), success_key=key)
+    observation, info = env.reset(seed=0)
+    assert set(info) == {"arm", "pose", "success"}
+    assert info["success"] is False
+    _, reward, _, _, told = env.step(1)
+    assert (reward, told["success"], told["arm"].tolist()) == (1.0, True, [1.0, 1.0])
+    assert info["arm"].tolist() == [0.0, 0.0]  # a copy, which the next step leaves alone
+    assert env.step(0)[-1]["success"] is False
+    assert set(observation) == {"pixels", "arm"}
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "extra"),
+    [("worldjepa/PushT-v0", "gym_pusht", "pusht"), ("worldjepa/Reacher-v0", "shimmy", "dm-control")],
+)
+def test_an_absent_package_is_named_with_the_command(name, package, extra, monkeypatch):
+    if importlib.util.find_spec(package):
+        env = gymnasium.make(name)
+        first, info = env.reset(seed=0)
+        assert env.observation_space.contains(first) and first["pixels"].dtype == np.uint8
+        assert info["success"] is False
+        assert (first["pixels"] == gymnasium.make(name).reset(seed=0)[0]["pixels"]).all()
+        return
+    with pytest.raises(DependencyNotInstalled) as caught:
+        gymnasium.make(name)
+    said = f"{name} needs {package}, which is not installed: pip install 'worldjepa[{extra}]'"
+    assert str(caught.value) == said
+
+
+def test_the_command_stands_in_one_line():
+    with pytest.raises(DependencyNotInstalled, match=r"^a/B-v0 needs no, .*pip install 'worldjepa\[c\]'$"):
+        _require("no.part", "c", "a/B-v0")
+    with pytest.raises(ValueError, match="easy or hard, got 'mid'"):
+        gymnasium.make("worldjepa/Reacher-v0", difficulty="mid")
