@@ -74,17 +74,13 @@ def clip_loader(
     ``batch_size`` is that of all ranks together. ``views=2`` cuts a second clip of each video, into
     ``Batch.second``. Iterating raises ``NoGoodFileError`` when a draw meets bad files only.
     """
-    if batch_size < 1 or batch_size % world_size:
-        raise ValueError(
-            f"train.batch_size={batch_size} is that of all ranks: expected a multiple of {world_size}"
-        )
+    share = check_share(batch_size, world_size)
     if views not in (1, 2):
         raise ValueError(f"views={views}: expected 1, or 2 for a second clip of each video")
     order = SampleOrder([len(s.files.paths) for s in sources], [s.weight for s in sources], seed)
     cutter = ClipCutter(sampling, transform, reader)
     dataset = TrainingClips([s.files for s in sources], order, cutter, views, seed)
-    share = batch_size // world_size
-    rows = _RankRows(batch_size, rank * share, share)
+    rows = RankRows(batch_size, rank * share, share)
     steps = StepLoader(
         dataset, rows, first_step, last_step, collate=pack, num_workers=num_workers, pin_memory=pin_memory
     )
@@ -109,7 +105,7 @@ def evaluation_loader(
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}: expected 1 or more")
     dataset = EvaluationClips(files, sampling, size, reader)
-    rows = _OrderedRows(batch_size, len(dataset))
+    rows = OrderedRows(batch_size, len(dataset))
     num_steps = -(-len(dataset) // batch_size)
     steps = StepLoader(
         dataset, rows, 0, num_steps, collate=pack, num_workers=num_workers, pin_memory=pin_memory
@@ -143,13 +139,22 @@ def _evaluation_batches(steps: StepLoader) -> Iterator[Batch]:
         raise no_good_file(bad)
 
 
+def check_share(batch_size: int, world_size: int) -> int:
+    """Return the rows of one rank; ``ValueError`` unless every rank has as many."""
+    if batch_size < 1 or batch_size % world_size:
+        raise ValueError(
+            f"train.batch_size={batch_size} is that of all ranks: expected a multiple of {world_size}"
+        )
+    return batch_size // world_size
+
+
 def default_num_workers(world_size: int = 1) -> int:
     """Return a number of workers for each rank on this machine: its cores but one, 8 at most."""
     return max(0, min(8, usable_cores() // world_size - 1))
 
 
 @dataclass(frozen=True)
-class _RankRows:
+class RankRows:
     """Sample numbers of one rank at a step. A class, not a closure: workers may be spawned."""
 
     batch_size: int
@@ -162,7 +167,9 @@ class _RankRows:
 
 
 @dataclass(frozen=True)
-class _OrderedRows:
+class OrderedRows:
+    """Sample numbers at a step, one after the other up to ``total``."""
+
     batch_size: int
     total: int
 

@@ -41,7 +41,7 @@ class StepLoader(Iterator[Any]):
         first: int,
         last: int,
         *,
-        collate: Callable[[list], Any],
+        collate: Callable[[Any], Any],
         num_workers: int = 0,
         pin_memory: bool = False,
     ):
