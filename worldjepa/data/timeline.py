@@ -33,6 +33,9 @@ av.logging.set_libav_level(av.logging.PANIC)
 # What the decoder notices must end the decode, not be painted over with concealed blocks.
 DECODER_OPTIONS = {"err_detect": "crccheck+explode"}
 
+# Titles and such that are not UTF-8 are no reason to refuse a file. PyAV 18 has to be told, 19 cannot be.
+ANY_METADATA: dict[str, Any] = {"metadata_errors": "replace"} if av.__version__.startswith("18.") else {}
+
 
 @dataclass(frozen=True, eq=False)
 class Timeline:
@@ -84,7 +87,7 @@ class _Frames(NamedTuple):
 
 def open_video(path: FilePath) -> InputContainer:
     """Open a local file and nothing else: a playlist inside it must not make us fetch others."""
-    return av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
+    return av.open(f"file:{path}", options={"protocol_whitelist": "file"}, **ANY_METADATA)
 
 
 def pick_stream(container: InputContainer, path: FilePath) -> VideoStream:

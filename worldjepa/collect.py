@@ -1,0 +1,69 @@
+"""``python -m worldjepa.collect env.id=worldjepa/TwoRooms-v0``: read the settings, then collect episodes."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+
+import yaml
+
+from worldjepa.compose import compose_collection, read_flags
+from worldjepa.config import CollectConfig, CollectionConfig
+from worldjepa.refusals import exit_code
+from worldjepa.schema import ConfigError, to_dict
+from worldjepa.usage import collect_usage
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Collect as the words of ``argv`` say and return the exit code: 2 for a mistake of the caller's."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        flags = read_flags(argv)[0]
+        if flags.help:
+            sys.stdout.write(collect_usage() + "\n")
+            return 0
+        config = compose_collection(argv)
+        if flags.show:
+            sys.stdout.write(yaml.safe_dump(to_dict(config), sort_keys=False))
+            return 0
+    except ConfigError as error:
+        return _refuse(error, 2)
+    return _collect(config)
+
+
+def _collect(config: CollectConfig) -> int:
+    # Gymnasium comes in only now: a wrong word was answered at once
+    from worldjepa.data.collection import collect_episodes
+    from worldjepa.training.signals import StopRequest
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
+    try:
+        with StopRequest() as stop:
+            result = collect_episodes(
+                config.env,
+                CollectionConfig(config.policy, config.num_episodes),
+                root=config.data.root or "",
+                size=config.data.size,
+                seed=config.seed,
+                stop=lambda: stop,
+            )
+    except KeyboardInterrupt:  # the second one
+        return _refuse("interrupted", 128 + signal.SIGINT)
+    except (ValueError, OSError, RuntimeError) as error:
+        code = exit_code(error)
+        if code is None:
+            raise
+        return _refuse(error, code)
+    sys.stdout.write(result.line() + "\n")
+    return 0
+
+
+def _refuse(error: Exception | str, code: int) -> int:
+    sys.stderr.write(f"worldjepa.collect: {error}\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

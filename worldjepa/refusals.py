@@ -1,0 +1,28 @@
+"""Which errors become one line and an exit code, and which are faults that keep their traceback."""
+
+from __future__ import annotations
+
+import errno
+
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
+
+
+def exit_code(error: Exception) -> int | None:
+    """Return 2 for a mistake of the caller's, 1 for the machine or the environment, None for a fault of ours.
+
+    A ``ValueError`` or ``OSError`` is meant for the user if it was raised in our code; a ``RuntimeError`` if
+    its class is ours; an ``OSError`` also if it says that the disk is full or cannot be written.
+    """
+    ours = _raised_by_us(error)
+    if isinstance(error, ValueError):
+        return 2 if ours else None
+    if isinstance(error, OSError):
+        return 1 if ours or error.errno in _OF_THE_DISK else None
+    return 1 if type(error).__module__.startswith("worldjepa.") else None
+
+
+def _raised_by_us(error: BaseException) -> bool:
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return frame is not None and str(frame.tb_frame.f_globals.get("__name__")).startswith("worldjepa.")
