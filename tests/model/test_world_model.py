@@ -48,7 +48,7 @@ def test_uint8_and_float_agree_and_other_sizes_are_resized():
     [
         (torch.zeros(2, 3, 16, 16), "RGB \\[b f c y x\\], got shape \\(2, 3, 16, 16\\)"),
         (torch.zeros(1, 2, 1, 16, 16), "RGB"),
-        (torch.zeros(1, 2, 3, 16, 16, dtype=torch.int64), "torch.int64"),
+        (torch.zeros(1, 2, 3, 16, 16, dtype=torch.bool), "torch.bool"),
         (torch.full((1, 2, 3, 16, 16), 255.0), "divide by 255"),
         (torch.full((1, 2, 3, 16, 16), float("nan")), "must lie in \\[0, 1\\]"),
         (torch.zeros(1, 3, 3, 16, 16), "clip has 3 frames"),

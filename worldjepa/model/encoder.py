@@ -22,6 +22,7 @@ from worldjepa.model.layers.precision import compute_dtype
 from worldjepa.model.layers.rope import CONVENTIONS, Rotary, grid_rotary
 from worldjepa.model.layers.sincos import grid_sincos
 from worldjepa.model.layers.tubelet import TubeletEmbed, gather_tokens
+from worldjepa.model.projector import Projector
 from worldjepa.types import Grid
 
 ATTENTION = ("full", "step", "causal", "factorised")
@@ -33,7 +34,8 @@ class VideoEncoder(nn.Module):
 
     ``frames_per_step`` frames make a latent step: ``tubelet_size`` of them (default), or 1, which is repeated
     to fill its tubelet. ``window`` limits how many latent steps ``causal`` and ``factorised`` attention see.
-    ``checkpoint_blocks`` recomputes each block in the backward pass to save memory.
+    A ``projector`` makes one pooled latent of a step's tokens. ``checkpoint_blocks`` recomputes each block in
+    the backward pass to save memory.
     """
 
     checkpoint_blocks = False
@@ -53,6 +55,7 @@ class VideoEncoder(nn.Module):
         attention: str = "full",
         window: int | None = None,
         channels: int = 3,
+        projector: Projector | None = None,
     ):
         super().__init__()
         _check_choice("attention", attention, ATTENTION)
@@ -75,13 +78,29 @@ class VideoEncoder(nn.Module):
         self.norm = nn.LayerNorm(dim, eps=NORM_EPS)
         self.head_dim = dim // num_heads
         init_transformer(self, self.blocks)
+        self.projector = projector  # draws its own weights
 
     def forward(self, frames: Float[Tensor, "b f c y x"]) -> Float[Tensor, "b t p d"]:
-        """Return the latents of whole clips.
+        """Return the latents of whole clips: the patch tokens, or one pooled latent a step.
 
         Raises:
             ValueError: the frames do not fill whole tubelets, or have other channels.
         """
+        tokens = self.tokens(frames)
+        return tokens if self.projector is None else self.projector(tokens)
+
+    @property
+    def latent_dim(self) -> int:
+        """Width of the latents."""
+        return self.dim if self.projector is None else self.projector.latent_dim
+
+    def latent_grid(self, y: int, x: int) -> tuple[int, int]:
+        """Return the rows and columns of latents of a ``y`` x ``x`` frame."""
+        patch = self.embed.patch_size
+        return (y // patch, x // patch) if self.projector is None else (1, 1)
+
+    def tokens(self, frames: Float[Tensor, "b f c y x"]) -> Float[Tensor, "b t p d"]:
+        """Return the patch tokens of whole clips, before the projector."""
         grid = self.grid(frames)
         return rearrange(self.encode_tubelets(self.tubelets(frames), grid), "b (t p) d -> b t p d", t=grid.t)
 
@@ -183,7 +202,10 @@ class VideoEncoder(nn.Module):
 
 def normalise_latents(latents: Float[Tensor, "*b d"], kind: str) -> Float[Tensor, "*b d"]:
     """Apply the latent space's norm: ``layer`` (LayerNorm without affine) or ``none``."""
-    return F.layer_norm(latents.float(), latents.shape[-1:]) if kind == "layer" else latents
+    if kind != "layer":
+        return latents
+    x = latents if latents.dtype == torch.float64 else latents.float()
+    return F.layer_norm(x, x.shape[-1:])
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -1,31 +1,55 @@
 """The world model: one class to pretrain from video, to encode, and to predict.
 
-See the contracts of ``encode`` and ``rollout`` in their docstrings. A model holds its preprocessing: users
-pass frames as they come (uint8, any size) and get latents as in training.
+A model holds its preprocessing: users pass frames as they come (uint8, any size) and actions in the
+environment's units, and get latents as in training. What may be passed is checked here (``checks.py``), in
+words, so that the signatures leave shapes open. ``p`` tokens a latent step: the patches of the grid, or one
+pooled latent.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
 import torch
-import torchvision.transforms.v2.functional as V
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from worldjepa.model.action_predictor import ActionPredictor
+from worldjepa.model.action_stats import ActionStats
+from worldjepa.model.checks import check_actions, check_context, check_rows
 from worldjepa.model.encoder import VideoEncoder, normalise_latents
+from worldjepa.model.frames import as_unit_range, fit_frames, normalise_pixels
+from worldjepa.model.frozen import FrozenEncoder
 from worldjepa.model.predictor import MaskedPredictor
+from worldjepa.model.rollout import State, advance, begin, futures, restart
 
-# ImageNet statistics, as the published V-JEPA models use
-PIXEL_MEAN = (0.485, 0.456, 0.406)
-PIXEL_STD = (0.229, 0.224, 0.225)
+Policy = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Imagined:
+    """A closed-loop rollout: ``actions[:, i]`` was chosen before ``latents[:, i]`` was predicted.
+
+    ``heads`` holds what the model's heads say of the latents, by name.
+    """
+
+    latents: Float[Tensor, "b l p d"]
+    actions: Float[Tensor, "b l a"]
+    heads: dict[str, Tensor]
 
 
 class WorldModel(nn.Module):
-    """An encoder, its EMA target, and the predictors trained with them.
+    """An encoder, its EMA target, and the predictors and heads trained with them.
 
     Args:
-        encoder: the context encoder, which training moves.
+        encoder: the context encoder, which training moves; or a frozen one.
         target_encoder: its EMA copy, if there is one: then ``encode`` uses it.
         masked_predictor: the predictor of masked pretraining, if the model was trained so.
+        predictor: the action predictor; without one, ``rollout`` and what follows from it are refused.
+        heads: modules over the latents by name, such as ``reward``: ``heads["reward"](future)``.
+        action_stats: mean and standard deviation of the training actions (left out: actions are not scaled).
+        action_block: environment steps of a latent step.
         image_size: side in pixels that frames are brought to.
         latent_norm: ``layer`` (LayerNorm without affine) or ``none``; applied to every latent handed out.
     """
@@ -33,17 +57,26 @@ class WorldModel(nn.Module):
     def __init__(
         self,
         *,
-        encoder: VideoEncoder,
+        encoder: VideoEncoder | FrozenEncoder,
         target_encoder: VideoEncoder | None = None,
         masked_predictor: MaskedPredictor | None = None,
+        predictor: ActionPredictor | None = None,
+        heads: Mapping[str, nn.Module] | None = None,
+        action_stats: ActionStats | None = None,
+        action_block: int = 1,
         image_size: int = 224,
         latent_norm: str = "layer",
     ):
         super().__init__()
         if latent_norm not in ("layer", "none"):
             raise ValueError(f"latent_norm must be layer or none, got {latent_norm!r}")
+        if predictor is not None and predictor.latent_dim != encoder.latent_dim:
+            raise ValueError(
+                f"the predictor's latent_dim={predictor.latent_dim} is not the encoder's {encoder.latent_dim}"
+            )
         self.encoder, self.target_encoder, self.masked_predictor = encoder, target_encoder, masked_predictor
-        self.image_size, self.latent_norm = image_size, latent_norm
+        self.predictor, self.heads, self.action_stats = predictor, nn.ModuleDict(heads or {}), action_stats
+        self.action_block, self.image_size, self.latent_norm = action_block, image_size, latent_norm
         if target_encoder is not None:
             target_encoder.requires_grad_(False)
 
@@ -59,58 +92,146 @@ class WorldModel(nn.Module):
         centre.
 
         Args:
-            frames: ``[b f c y x]``, uint8 in 0..255, or float in [0, 1], on any device (they are moved to the
-                model's); ``f`` = latent steps x ``encoder.frames_per_step``, oldest first.
+            frames: ``[b f c y x]``, whole numbers in 0..255 or float in [0, 1], on any device (they are moved
+                to the model's); ``f`` = latent steps x ``encoder.frames_per_step``, oldest first.
 
         Raises:
             ValueError: another number of axes, dtype or range, or frames that do not fill latent steps.
         """
         x = self.prepare(frames)
         encoder = self.encoder if self.target_encoder is None else self.target_encoder
-        return normalise_latents(encoder(x), self.latent_norm)
+        return self.normalise(encoder(x))
 
     def prepare(self, frames: Shaped[Tensor, "..."]) -> Float[Tensor, "b f 3 side side"]:
         """Resize, crop and normalise frames as in training (see ``encode`` for what may be passed)."""
         x = as_unit_range(frames).to(self.device, next(self.parameters()).dtype)
-        size = self.image_size
-        if x.shape[-2:] != (size, size):
-            x = V.center_crop(V.resize(x, [size], antialias=True), [size, size])
-        return normalise_pixels(x)
+        return normalise_pixels(fit_frames(x, self.image_size))
 
-    def rollout(self, latents: Float[Tensor, "b t p d"], actions: Tensor) -> Tensor:
-        """Predict the latents that follow under ``actions``.
+    def normalise(self, latents: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
+        """Apply the latent space's norm; every prediction passes through it."""
+        return normalise_latents(latents, self.latent_norm)
+
+    def rollout(
+        self,
+        latents: Shaped[Tensor, "..."],
+        actions: Shaped[Tensor, "..."],
+        *,
+        past_actions: Shaped[Tensor, "..."] | None = None,
+        lengths: Shaped[Tensor, "..."] | None = None,
+        proprioception: Shaped[Tensor, "..."] | None = None,
+    ) -> Float[Tensor, "..."]:
+        """Predict the latents that follow a context under given actions.
+
+        The context is read once for each row of ``b`` and shared by its candidates; a further step costs the
+        same however many there were. No argument is changed; the result is differentiable in ``latents`` and
+        ``actions``. Row independence and equality with ``start`` and ``step`` hold in eval mode.
+
+        Args:
+            latents: the context as ``encode`` gives it, oldest first.
+            actions: action blocks in environment units, ``[b l a]``, or ``[b s l a]`` for ``s`` candidates a
+                row; ``a`` = ``action_block`` x action width, step-major; one-hots for discrete actions.
+            past_actions: the blocks that led from each latent of the context to the next; left out, the
+                learned null action stands for them.
+            lengths: how many last latents of each row are real, 1 to t (left out: all).
+            proprioception: measured at each latent of the context, NaN where it was not.
+
+        Returns:
+            The predicted latents, ``[b l p d]`` or ``[b s l p d]``, in the dtype of ``latents``.
 
         Raises:
-            ValueError: the model was trained from video alone and has no action predictor.
+            ValueError: the model has no action predictor, or an argument of another shape, width or range; it
+                names both shapes.
         """
-        raise ValueError(
-            "rollout needs a model trained with actions, and this one was trained from video alone "
-            "(it has an encoder and a masked predictor); encode(frames) works"
-        )
+        predictor = self._predictor("rollout")
+        actions = check_actions(actions, latents, predictor)
+        state = self.start(latents, past_actions=past_actions, lengths=lengths, proprioception=proprioception)
+        candidates = actions if actions.ndim == 4 else actions.unsqueeze(1)
+        found = futures(predictor, state, self._scale(candidates), self.normalise)
+        return found if actions.ndim == 4 else found.squeeze(1)
 
+    def start(
+        self,
+        latents: Shaped[Tensor, "..."],
+        *,
+        past_actions: Shaped[Tensor, "..."] | None = None,
+        lengths: Shaped[Tensor, "..."] | None = None,
+        proprioception: Shaped[Tensor, "..."] | None = None,
+    ) -> State:
+        """Read a context to predict from step by step; arguments and errors are those of ``rollout``."""
+        predictor = self._predictor("start")
+        check_context(latents, past_actions, lengths, proprioception, predictor)
+        past = None if past_actions is None else self._scale(past_actions)
+        return begin(predictor, latents, past, lengths=lengths, proprioception=proprioception)
 
-def normalise_pixels(frames: Float[Tensor, "b f c y x"]) -> Float[Tensor, "b f c y x"]:
-    """Shift and scale RGB frames in [0, 1] by ImageNet's statistics."""
-    mean = frames.new_tensor(PIXEL_MEAN).view(3, 1, 1)
-    std = frames.new_tensor(PIXEL_STD).view(3, 1, 1)
-    return (frames - mean) / std
+    def step(self, state: State, action: Shaped[Tensor, "..."]) -> tuple[State, Float[Tensor, "b p d"]]:
+        """Predict the next latent under one action block; equal to ``rollout``'s. ``state`` stays as it is.
 
+        Raises:
+            ValueError: an action of another shape.
+        """
+        predictor = self._predictor("step")
+        if action.shape != (len(state.pending), predictor.action_dim):
+            raise ValueError(
+                f"action must be [b a] = {(len(state.pending), predictor.action_dim)}, "
+                f"got {tuple(action.shape)}"
+            )
+        return advance(predictor, state, self._scale(action), self.normalise)
 
-def as_unit_range(frames: Shaped[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
-    """Return frames as float in [0, 1], or say what is wrong with them."""
-    if not isinstance(frames, Tensor):
-        raise ValueError(f"frames must be a torch tensor [b f c y x], got {type(frames).__name__}")
-    if frames.ndim != 5 or frames.shape[2] != 3:
-        raise ValueError(f"frames must be RGB [b f c y x], got shape {tuple(frames.shape)}; add or move axes")
-    if frames.dtype == torch.uint8:
-        return frames.float() / 255
-    if not frames.is_floating_point():
-        raise ValueError(
-            f"frames must be uint8 or float in [0, 1], got {frames.dtype}; call .to(torch.uint8)"
-        )
-    low, high = (float(v) for v in torch.aminmax(frames)) if frames.numel() else (0.0, 0.0)
-    if not (low >= -1e-3 and high <= 1 + 1e-3):  # also catches NaN
-        raise ValueError(
-            f"float frames must lie in [0, 1], got {low:.4g} to {high:.4g}; divide by 255, or pass uint8"
-        )
-    return frames
+    def observe(
+        self,
+        state: State,
+        latent: Shaped[Tensor, "..."],
+        proprioception: Shaped[Tensor, "..."] | None = None,
+    ) -> State:
+        """Put an encoded observation in the place of the last prediction (the pending latent).
+
+        Raises:
+            ValueError: a latent of another shape.
+        """
+        if latent.shape != state.pending.shape:
+            raise ValueError(
+                f"latent must be [b p d] = {tuple(state.pending.shape)}, got {tuple(latent.shape)}; "
+                "encode(frames)[:, -1] gives one"
+            )
+        return state.seen(latent, proprioception)
+
+    def restart(self, state: State, rows: Shaped[Tensor, "..."], latents: Float[Tensor, "r t p d"]) -> State:
+        """Begin rows ``rows`` of a batch anew from a context of their own (after an episode's end).
+
+        Raises:
+            ValueError: rows outside the batch, or not one context a row.
+        """
+        check_rows(rows, latents, len(state.pending))
+        return restart(state, rows, self.start(latents))
+
+    def imagine(self, latents: Shaped[Tensor, "..."], policy: Policy, *, horizon: int) -> Imagined:
+        """Act in imagination: ``policy(latent [b p d]) -> [b a]`` sees the last latent, then each prediction.
+
+        Gradients flow through latents and actions.
+
+        Raises:
+            ValueError: a horizon below 1, or those of ``start`` and ``step``.
+        """
+        if horizon < 1:
+            raise ValueError(f"horizon must be 1 or more latent steps, got {horizon}")
+        state, found, taken = self.start(latents), [], []
+        for _ in range(horizon):
+            taken.append(policy(state.pending))
+            state, latent = self.step(state, taken[-1])
+            found.append(latent)
+        future = torch.stack(found, dim=1)
+        said = {name: head(future) for name, head in self.heads.items()}
+        return Imagined(future, torch.stack(taken, dim=1), said)
+
+    def _predictor(self, what: str) -> ActionPredictor:
+        if self.predictor is None:
+            raise ValueError(
+                f"{what} needs a model trained with actions, and this one was trained from video alone; "
+                "train one from episodes (python -m worldjepa.train +experiment=two_rooms, or "
+                "+experiment=gym env.id=ID model.frozen=RUN to keep this encoder). encode(frames) works"
+            )
+        return self.predictor
+
+    def _scale(self, actions: Tensor) -> Tensor:
+        actions = actions.to(self.device)
+        return actions if self.action_stats is None else self.action_stats.scale(actions)

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from worldjepa.model.layers import attention
-from worldjepa.model.layers.attention import PADDING, Attention, KeyValues, attend, visible
+from worldjepa.model.layers.attention import PADDING, Attention, attend, visible
+from worldjepa.model.layers.cache import KeyValues, Past
 from worldjepa.model.layers.rope import grid_positions, rotary
 from worldjepa.types import Grid
 
@@ -43,35 +44,33 @@ def test_equals_a_slow_reference(window):
     torch.testing.assert_close(layer(x)[0], slow_attention(layer, x, None, None))
 
 
+@pytest.mark.parametrize("room", [0, 20])
 @pytest.mark.parametrize("window", [None, 2])
-def test_cached_equals_uncached(window):
+def test_cached_equals_uncached(window, room):
     grid = Grid(5, 2, 2)
     layer = redrawn(Attention(24, 2)).double()
     x = torch.randn(3, grid.n, 24, dtype=torch.float64)
-    steps = torch.arange(grid.n) // grid.p
     table = rotary(grid_positions(grid), 12)
-    whole, _ = layer(x, rotary=table, steps=steps, window=window)
-    past, parts = (), []
-    for t in range(grid.t):
-        now = slice(t * grid.p, (t + 1) * grid.p)
-        here = type(table)(table.cos[:, :, now], table.sin[:, :, now])
-        out, present = layer(x[:, now], rotary=here, steps=steps[now], window=window, past=past)
-        past = (*past, present)
-        parts.append(out)
+    whole, _ = layer(x, rotary=table, steps=torch.arange(grid.n) // grid.p, window=window)
+    own, parts = None, []
+    with torch.no_grad():
+        for t in range(grid.t):
+            now = slice(t * grid.p, (t + 1) * grid.p)
+            seen = own if own is None or window is None else own.last((window - 1) * grid.p)
+            out, own = layer(x[:, now], rotary=table.cut(now), past=Past(own=seen, room=room))
+            parts.append(out)
     torch.testing.assert_close(torch.cat(parts, dim=1), whole, atol=1e-10, rtol=0)
 
 
-def test_a_shared_segment_equals_its_copies():
+def test_a_shared_past_equals_its_copies():
     layer = redrawn(Attention(16, 2)).double()
     b, s = 2, 3
     prefix = layer(torch.randn(b, 4, 16, dtype=torch.float64), steps=torch.tensor([0, 0, 1, 1]))[1]
-    copied = KeyValues(
-        prefix.keys.repeat_interleave(s, dim=0), prefix.values.repeat_interleave(s, dim=0), prefix.steps
-    )
+    copied = KeyValues.of(*(x.repeat_interleave(s, dim=1) for x in (prefix.keys, prefix.values)))
     x = torch.randn(b * s, 2, 16, dtype=torch.float64)
-    steps = torch.tensor([2, 2])
-    shared, _ = layer(x, steps=steps, past=(prefix,))
-    torch.testing.assert_close(shared, layer(x, steps=steps, past=(copied,))[0], atol=1e-12, rtol=0)
+    shared, _ = layer(x, past=Past(shared=prefix))
+    torch.testing.assert_close(shared, layer(x, past=Past(shared=copied))[0], atol=1e-12, rtol=0)
+    torch.testing.assert_close(shared, layer(x, past=Past(own=copied))[0], atol=1e-12, rtol=0)
 
 
 def test_padding_is_never_seen():
@@ -84,8 +83,8 @@ def test_padding_is_never_seen():
 
 def test_visible_follows_the_rule():
     steps = torch.tensor([0, 1, 2, PADDING])
-    expected = [[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0]]
-    assert visible(steps, steps, 2)[0][:3].int().tolist() == expected
+    expected = [[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1]]  # padding sees padding only
+    assert visible(steps, steps, 2)[0].int().tolist() == expected
 
 
 def test_bf16_agrees_with_float32():

@@ -2,21 +2,17 @@
 
 What a token may see is decided by latent steps alone: step i sees steps i-window+1 .. i (``window=None``:
 all earlier ones), in every layer. Because the rule never looks at where the input was cut, the keys and
-values of past steps can be kept and reused exactly.
-
-A cache is a tuple of ``KeyValues`` segments, oldest first. A segment may have fewer rows than the queries:
-one of ``b`` rows serves ``b * s`` rows of queries (s candidates that share one past), and is not copied.
+values of past steps can be kept (``cache.py``) and reused exactly.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from worldjepa.model.layers.cache import KeyValues, Past
 from worldjepa.model.layers.linear import Linear
 from worldjepa.model.layers.precision import bf16_products
 from worldjepa.model.layers.rope import Rotary, rotate
@@ -24,14 +20,6 @@ from worldjepa.model.layers.rope import Rotary, rotate
 CACHED_SCORES = 1 << 21  # attention scores made at a time in bf16: they stay in a cache close to the core
 PLAIN_SCORES = 1 << 24  # a head with more is left to SDPA, which keeps no scores for the backward pass
 PADDING = -1  # step id of a token that nobody sees
-
-
-class KeyValues(NamedTuple):
-    """Rotated keys, values ``[b heads n dh]`` and the latent step of each token (``[n]`` or ``[b n]``)."""
-
-    keys: Tensor
-    values: Tensor
-    steps: Tensor | None
 
 
 class Attention(nn.Module):
@@ -54,7 +42,7 @@ class Attention(nn.Module):
         window: int | None = None,
         places: Int[Tensor, "*b n"] | None = None,
         parts: tuple[int, ...] = (),
-        past: tuple[KeyValues, ...] = (),
+        past: Past | None = None,
     ) -> tuple[Float[Tensor, "b n d"], KeyValues]:
         """Attend; return the output and the keys and values of ``x`` to append to a cache.
 
@@ -66,31 +54,40 @@ class Attention(nn.Module):
             places: where given, tokens see only tokens of the same place (attention along time).
             parts: lengths of stretches of tokens that see only themselves: several sequences, such as those
                 of different masks, packed one after the other to share the linear maps. Empty: one sequence.
-            past: cached segments, oldest first; not together with ``parts``.
+            past: what tokens of one latent step see beside themselves; then ``steps``, ``window``, ``places``
+                and ``parts`` are left out.
         """
+        if past is not None:
+            return self._forward_cached(x, rotary, past)
         q, k, v = self._heads(x, rotary)
-        present = KeyValues(k, v, steps)
-        if past:
-            assert len(parts) < 2, "a cache serves one sequence"
-            mixed = _attend_segments(q, (*past, present), steps, window).transpose(1, 2)
-        else:
-            lengths, mixed, start = parts or (x.shape[1],), [], 0
-            for length in lengths:
-                cut = slice(start, start + length)
-                mask = _mask(_cut(steps, cut), window, _cut(places, cut))
-                mixed.append(attend(q[:, :, cut], k[:, :, cut], v[:, :, cut], mask).transpose(1, 2))
-                start += length
-            mixed = torch.cat(mixed, dim=1) if len(mixed) > 1 else mixed[0]
-        return self.proj(mixed.flatten(2)), present
+        lengths, mixed, start = parts or (x.shape[1],), [], 0
+        for length in lengths:
+            cut = slice(start, start + length)
+            mask = _mask(_cut(steps, cut), window, _cut(places, cut))
+            mixed.append(attend(q[:, :, cut], k[:, :, cut], v[:, :, cut], mask).transpose(1, 2))
+            start += length
+        mixed = torch.cat(mixed, dim=1) if len(mixed) > 1 else mixed[0]
+        return self.proj(mixed.flatten(2)), KeyValues.of(k.transpose(0, 1), v.transpose(0, 1))
 
-    def _heads(self, x: Tensor, rotary: Rotary | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Project to queries, keys and values, and rotate the first two together."""
-        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+    def _forward_cached(self, x: Tensor, rotary: Rotary | None, past: Past) -> tuple[Tensor, KeyValues]:
+        q, k, v = self._heads(x, rotary, heads_first=True)
+        own = past.grown(k, v)
+        mixed = _attend_past(q, past, own)
+        return self.proj(mixed.permute(1, 2, 0, 3).flatten(2)), own
+
+    def _heads(
+        self, x: Tensor, rotary: Rotary | None, heads_first: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Project to queries, keys and values, ``[b heads n dh]``, and rotate the first two together."""
+        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
+        qkv = qkv.permute(2, 3, 0, 1, 4) if heads_first else qkv.permute(2, 0, 3, 1, 4)
         if x.device.type == "cpu":
             qkv = qkv.contiguous()  # this copy is cheap; strided products, and copies before bmm, are not
         if rotary is None:
             q, k, v = qkv.unbind(0)
             return q, k, v
+        if heads_first:
+            rotary = Rotary(rotary.cos.transpose(0, 1), rotary.sin.transpose(0, 1))
         turned, v = qkv.split([2, 1])
         q, k = rotate(turned, rotary.to(turned.dtype)).unbind(0)
         return q, k, v[0]
@@ -112,9 +109,12 @@ def _mask(steps: Tensor | None, window: int | None, places: Tensor | None) -> Te
 def visible(
     query_steps: Int[Tensor, "*b n"], key_steps: Int[Tensor, "*b m"], window: int | None
 ) -> Bool[Tensor, "*b 1 n m"]:
-    """Return which keys each query sees: no later step, none older than the window, no padding."""
+    """Return which keys each query sees: no later step, none older than the window, no padding.
+
+    Padding sees padding: a row that saw nothing would be NaN, and NaN spreads through products with zero.
+    """
     gap = query_steps.unsqueeze(-1) - key_steps.unsqueeze(-2)
-    seen = (gap >= 0) & (key_steps != PADDING).unsqueeze(-2)
+    seen = (gap >= 0) & ((key_steps != PADDING).unsqueeze(-2) | (query_steps == PADDING).unsqueeze(-1))
     if window is not None:
         seen &= gap < window
     return seen.unsqueeze(-3)
@@ -145,33 +145,24 @@ def attend(
     return mixed.unflatten(0, q.shape[:2])
 
 
-def _attend_segments(
-    q: Tensor, segments: tuple[KeyValues, ...], steps: Tensor | None, window: int | None
-) -> Tensor:
-    """Attend to several segments, those with fewer rows shared by neighbouring rows of the queries."""
-    b, _, n, _ = q.shape
+def _attend_past(
+    q: Float[Tensor, "heads r n dh"], past: Past, own: KeyValues
+) -> Float[Tensor, "heads r n dh"]:
+    """Attend to a shared past, if there is one, and to the queries' own; all see all that is given."""
     q = q * q.shape[-1] ** -0.5
-    scores = []
-    for keys, _, key_steps in segments:
-        rows = keys.shape[0]
-        shared = q.unflatten(0, (rows, -1)).transpose(1, 2).flatten(2, 3)  # [rows heads s*n dh]
-        score = shared @ keys.transpose(-1, -2)
-        score = score.unflatten(2, (-1, n)).transpose(1, 2).flatten(0, 1)  # [b heads n m]
-        if steps is not None:
-            assert key_steps is not None
-            if key_steps.ndim == 2 and rows < b:
-                key_steps = key_steps.repeat_interleave(b // rows, dim=0)
-            score = score.masked_fill(~visible(steps, key_steps, window), torch.finfo(score.dtype).min)
-        scores.append(score)
-    weights = _softmax(torch.cat(scores, dim=-1), None)
-    out = torch.zeros_like(q)
-    for part, (_, values, _) in zip(
-        weights.split([s.shape[-1] for s in scores], dim=-1), segments, strict=True
-    ):
-        rows = values.shape[0]
-        shared = part.unflatten(0, (rows, -1)).transpose(1, 2).flatten(2, 3) @ values
-        out = out + shared.unflatten(2, (-1, n)).transpose(1, 2).flatten(0, 1)
-    return out
+    own_scores = q @ own.keys.transpose(-1, -2)
+    if past.shared is None:
+        return own_scores.softmax(dim=-1) @ own.values
+    rows, n = past.shared.keys.shape[1], q.shape[2]
+    grouped = q.unflatten(1, (rows, -1)).flatten(2, 3)  # [heads b (s n) dh], a view
+    scores = grouped @ past.shared.keys.transpose(-1, -2)
+    if past.valid is not None:
+        scores = scores.masked_fill(~past.valid.unsqueeze(1), torch.finfo(scores.dtype).min)
+    scores = scores.unflatten(2, (-1, n)).flatten(1, 2)
+    weights = torch.cat([scores, own_scores], dim=-1).softmax(dim=-1)
+    theirs, mine = weights.split([scores.shape[-1], own_scores.shape[-1]], dim=-1)
+    mixed = theirs.unflatten(1, (rows, -1)).flatten(2, 3) @ past.shared.values
+    return mixed.view_as(q) + mine @ own.values
 
 
 def _softmax(scores: Tensor, mask: Tensor | None) -> Tensor:

@@ -9,8 +9,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from worldjepa.model.layers.attention import Attention, KeyValues
+from worldjepa.model.layers.attention import Attention
+from worldjepa.model.layers.cache import KeyValues, Past
 from worldjepa.model.layers.linear import Linear
+from worldjepa.model.layers.modulation import PLAIN, Modulation
 from worldjepa.model.layers.rope import Rotary
 
 NORM_EPS = 1e-6
@@ -48,14 +50,14 @@ class Block(nn.Module):
         window: int | None = None,
         places: Int[Tensor, "*b n"] | None = None,
         parts: tuple[int, ...] = (),
-        past: tuple[KeyValues, ...] = (),
+        past: Past | None = None,
+        modulation: Modulation = PLAIN,
     ) -> tuple[Float[Tensor, "b n d"], KeyValues]:
-        """Transform tokens; arguments and the second result are those of ``Attention``."""
-        mixed, present = self.attn(
-            self.norm1(x), rotary=rotary, steps=steps, window=window, places=places, parts=parts, past=past
-        )
-        x = x + mixed
-        return x + self.mlp(self.norm2(x)), present
+        """Transform tokens; arguments, but for AdaLN's, and the second result are those of ``Attention``."""
+        rule = {"steps": steps, "window": window, "places": places, "parts": parts, "past": past}
+        mixed, present = self.attn(modulation.attn.before(self.norm1(x)), rotary=rotary, **rule)
+        x = x + modulation.attn.after(mixed)
+        return x + modulation.mlp.after(self.mlp(modulation.mlp.before(self.norm2(x)))), present
 
 
 def run_blocks(

@@ -37,6 +37,16 @@ class Rotary(NamedTuple):
         """Return the factors of tokens ``ids`` of each row."""
         return Rotary(self.cos[0, 0][ids].unsqueeze(1), self.sin[0, 0][ids].unsqueeze(1))
 
+    def cut(self, tokens: slice) -> Rotary:
+        """Return the factors of a stretch of tokens."""
+        return Rotary(self.cos[:, :, tokens], self.sin[:, :, tokens])
+
+    def for_each(self, copies: int) -> Rotary:
+        """Return the factors of ``copies`` neighbouring rows for each row (one table for all stays)."""
+        if self.cos.shape[0] == 1:
+            return self
+        return Rotary(*(x.repeat_interleave(copies, dim=0) for x in self))
+
     def to(self, dtype: torch.dtype) -> Rotary:
         """Return the factors as ``dtype``."""
         return Rotary(self.cos.to(dtype), self.sin.to(dtype))

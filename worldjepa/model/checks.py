@@ -1,0 +1,101 @@
+"""What ``rollout`` and ``start`` refuse, in words: which shapes came, which were expected, what to pass."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from worldjepa.model.action_predictor import ActionPredictor
+
+
+def check_actions(actions: Tensor, latents: Tensor, predictor: ActionPredictor) -> Tensor:
+    """Return candidate actions ``[b l a]`` or ``[b s l a]`` that fit the context.
+
+    Raises:
+        ValueError: another number of axes, rows or width, an empty horizon, or values that are not finite.
+    """
+    if actions.ndim not in (3, 4):
+        raise ValueError(
+            f"actions must be [b l a], or [b s l a] for s candidates, got {tuple(actions.shape)}"
+        )
+    _check_width("actions", actions, predictor)
+    if latents.ndim == 4 and actions.shape[0] != latents.shape[0]:
+        raise ValueError(
+            f"actions are of {actions.shape[0]} rows and latents of {latents.shape[0]}: "
+            f"{tuple(actions.shape)} and {tuple(latents.shape)}; several candidates of one context are "
+            f"[b s l a] with b={latents.shape[0]}"
+        )
+    if 0 in actions.shape:
+        raise ValueError(f"actions must hold at least one candidate and one step, got {tuple(actions.shape)}")
+    _check_finite("actions", actions)
+    return actions
+
+
+def check_context(
+    latents: Tensor,
+    past_actions: Tensor | None,
+    lengths: Tensor | None,
+    proprioception: Tensor | None,
+    predictor: ActionPredictor,
+) -> None:
+    """Raise ``ValueError`` if a context does not fit the predictor, or its parts each other."""
+    p, d = predictor.grid.p, predictor.latent_dim
+    if latents.ndim != 4 or latents.shape[2:] != (p, d) or 0 in latents.shape:
+        raise ValueError(
+            f"latents must be [b t p d] with p={p}, d={d}, got {tuple(latents.shape)}; "
+            "encode(frames) gives them"
+        )
+    b, t = latents.shape[:2]
+    if past_actions is not None:
+        if past_actions.shape[:-1] != (b, t - 1):
+            raise ValueError(
+                f"past_actions must be [b t-1 a] = ({b}, {t - 1}, {predictor.action_dim}), one block between "
+                f"two latents of {tuple(latents.shape)}, got {tuple(past_actions.shape)}"
+            )
+        _check_width("past_actions", past_actions, predictor)
+        _check_finite("past_actions", past_actions)
+    if lengths is not None:
+        _check_lengths(lengths, b, t)
+    if proprioception is not None:
+        q = predictor.proprioception_dim
+        if not q or proprioception.shape != (b, t, q):
+            expected = f"[b t q] = {(b, t, q)}" if q else "left out: the model was trained without it"
+            raise ValueError(f"proprioception must be {expected}, got {tuple(proprioception.shape)}")
+
+
+def check_rows(rows: Tensor, latents: Tensor, batch: int) -> None:
+    """Raise ``ValueError`` unless ``rows`` are different rows of the batch with one context each."""
+    if rows.ndim != 1 or rows.dtype != torch.long or len(rows) != len(latents):
+        raise ValueError(
+            f"rows must be [r] of dtype int64 with latents [r t p d], got {rows.dtype} {tuple(rows.shape)} "
+            f"and {tuple(latents.shape)}; a mask becomes rows by mask.nonzero()[:, 0]"
+        )
+    if _looking() and (int(rows.min()) < 0 or int(rows.max()) >= batch or len(rows.unique()) < len(rows)):
+        raise ValueError(f"rows must be different numbers from 0 to {batch - 1}, got {rows.tolist()}")
+
+
+def _check_lengths(lengths: Tensor, b: int, t: int) -> None:
+    if lengths.shape != (b,) or lengths.is_floating_point():
+        raise ValueError(
+            f"lengths must be whole numbers [b] = ({b},), got {lengths.dtype} {tuple(lengths.shape)}"
+        )
+    if _looking() and not bool(((lengths >= 1) & (lengths <= t)).all()):
+        raise ValueError(f"lengths must lie in 1..{t}, the latents given, got {lengths.tolist()}")
+
+
+def _check_width(name: str, actions: Tensor, predictor: ActionPredictor) -> None:
+    if actions.shape[-1] != predictor.action_dim:
+        raise ValueError(
+            f"{name} have width {actions.shape[-1]} and the model's action blocks {predictor.action_dim} "
+            f"(action_block x action width, step-major), got {tuple(actions.shape)}"
+        )
+
+
+def _check_finite(name: str, actions: Tensor) -> None:
+    if _looking() and not bool(actions.isfinite().all()):
+        raise ValueError(f"{name} hold values that are not finite (NaN or infinite); mask or clip them first")
+
+
+def _looking() -> bool:
+    """Return whether values may be looked at: not while a graph is traced."""
+    return not (torch.compiler.is_compiling() or torch.compiler.is_exporting())
