@@ -23,7 +23,7 @@ import gymnasium
 import numpy as np
 import torch
 
-import worldjepa.envs  # noqa: F401 (registers the ids)
+import worldjepa  # noqa: F401 (registers the ids)
 from benchmarks.machine import describe
 from benchmarks.stopwatch import CLOCKS, Stopwatch
 from benchmarks.table import divide, quartiles, write_results

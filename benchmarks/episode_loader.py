@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-import worldjepa.envs  # noqa: F401 (registers the ids)
+import worldjepa  # noqa: F401 (registers the ids)
 from benchmarks.machine import describe
 from benchmarks.stopwatch import CLOCKS, Stopwatch
 from benchmarks.table import divide, quartiles, write_results

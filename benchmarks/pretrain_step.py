@@ -56,7 +56,7 @@ class OurStep:
             method = getattr(type(objective), part).__get__(objective)
             setattr(objective, part, watch.timing(NAMES[part], method))
         with watch.part("forward"), torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
-            terms, _ = objective(frames, masks)
+            terms, _ = objective.terms(frames, masks)
             loss = objective.total(terms)
         with watch.part("backward"):
             loss.backward()

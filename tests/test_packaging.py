@@ -28,13 +28,38 @@ from worldjepa.compose import compose, experiments
 places = [module.__file__ for module in (worldjepa, worldjepa.conf, worldjepa.envs)]
 print(json.dumps([places, experiments(), compose(["+experiment=vjepa2"]).model.encoder.dim]))
 """
+# nobody imports worldjepa here
+USE = """
+import gymnasium, json, sys
+env, rows = gymnasium.make("worldjepa/TwoRooms-v0"), gymnasium.make_vec("worldjepa/Point-v0", num_envs=3)
+shapes = [list(env.reset(seed=0)[0].shape), list(rows.reset(seed=0)[0].shape)]
+print(json.dumps([shapes, type(rows.unwrapped).__name__, "torch" in sys.modules]))
+"""
+# what is imported at the start of a program that has nothing to do with us
+START = (
+    "import sys; print({'gymnasium', 'numpy', 'worldjepa', 'worldjepa.envs', 'logging'} & set(sys.modules))"
+)
 
 
-def run(python: Path, *args: str, cwd: Path) -> str:
+def launch(python: Path, *args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     done = subprocess.run([python, *args], cwd=cwd, env=clean, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return done
+
+
+def run(python: Path, *args: str, cwd: Path) -> str:
+    return launch(python, *args, cwd=cwd).stdout
+
+
+def assert_gymnasium_knows_our_ids(python: Path, cwd: Path) -> None:
+    done = launch(python, "-c", USE, cwd=cwd)
+    assert json.loads(done.stdout) == [[[64, 64, 3], [3, 16, 16, 3]], "DotVectorEnv", False]
+    assert done.stderr == ""
+
+
+def files_in(folder: Path) -> set[Path]:
+    return {file for file in folder.rglob("*") if "__pycache__" not in file.parts}
 
 
 def files_of_the_repository() -> list[str]:
@@ -48,7 +73,7 @@ def files_of_the_repository() -> list[str]:
         found = done.stdout.splitlines()
     else:
         found = [file.relative_to(ROOT).as_posix() for file in ROOT.glob("**/*") if file.suffix != ".pyc"]
-    wanted = ("worldjepa/", "conf/", "envs/", "setup.py", "pyproject.toml", "README.md")
+    wanted = ("worldjepa/", "conf/", "envs/", "worldjepa_ids.py", "setup.py", "pyproject.toml", "README.md")
     return sorted(name for name in found if name.startswith(wanted) and (ROOT / name).is_file())
 
 
@@ -93,6 +118,7 @@ def probe(python: Path, cwd: Path) -> list[Path]:
 def test_wheel_holds_the_files_of_the_repository(wheel: Path):
     names = [name for name in files_of_the_repository() if "/" in name]
     expected = {name if name.startswith("worldjepa/") else f"worldjepa/{name}" for name in names}
+    expected |= {"worldjepa_ids.py", "worldjepa_ids.pth"}
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert packed == expected
     assert f"-{worldjepa.__version__}-" in wheel.name
@@ -101,18 +127,37 @@ def test_wheel_holds_the_files_of_the_repository(wheel: Path):
 def test_installed_wheel_works_anywhere_also_in_the_checkout(
     wheel: Path, source: Path, python: Path, tmp_path: Path
 ):
-    run(python, *PIP, "install", "--no-deps", "--no-index", str(wheel), cwd=tmp_path)
     site = next((tmp_path / "venv").glob("lib/python*/site-packages"))
+    before = files_in(site)
+    run(python, *PIP, "install", "--no-deps", "--no-index", str(wheel), cwd=tmp_path)
     assert all(place.is_relative_to(site) for place in probe(python, tmp_path))
     assert all(place.is_relative_to(source) for place in probe(python, source)), "the checkout comes first"
+    assert_gymnasium_knows_our_ids(python, tmp_path)
+    assert_gymnasium_knows_our_ids(python, source)
+    assert run(python, "-c", START, cwd=tmp_path) == "set()\n"
+    (site / "worldjepa" / "envs" / "__init__.py").write_text("raise OSError('half a file')")
+    others = launch(
+        python, "-W", "error", "-c", "import gymnasium; gymnasium.make('CartPole-v1')", cwd=tmp_path
+    )
+    assert "worldjepa.envs` shows where it fails): OSError('half a file')" in others.stderr
+    run(python, *PIP, "uninstall", "-y", "worldjepa", cwd=tmp_path)
+    assert files_in(site) == before
 
 
 def test_editable_install_follows_the_sources(source: Path, python: Path, tmp_path: Path):
-    run(python, *PIP, "install", *OFFLINE, "-e", str(source), cwd=tmp_path)
-    assert all(place.is_relative_to(source) for place in probe(python, tmp_path))
-    assert all(place.is_relative_to(source) for place in probe(python, source))
-    for product in (*source.glob("*.egg-info"), source / "build"):
-        shutil.rmtree(product, ignore_errors=True)
+    checkout = shutil.copytree(source, tmp_path / "checkout")
+    site = next((tmp_path / "venv").glob("lib/python*/site-packages"))
+    before = files_in(site)
+    run(python, *PIP, "install", *OFFLINE, "-e", str(checkout), cwd=tmp_path)
+    assert all(place.is_relative_to(checkout) for place in probe(python, tmp_path))
+    assert all(place.is_relative_to(checkout) for place in probe(python, checkout))
+    assert_gymnasium_knows_our_ids(python, tmp_path)
+    assert run(python, "-c", START, cwd=tmp_path) == "set()\n"
+    moved = checkout.rename(tmp_path / "elsewhere")
+    assert launch(python, "-c", "import gymnasium", cwd=tmp_path).stderr == "", "what is gone is not missed"
+    moved.rename(checkout)
+    run(python, *PIP, "uninstall", "-y", "worldjepa", cwd=tmp_path)
+    assert files_in(site) == before
 
 
 def test_checkout_works_uninstalled_and_shows_no_other_folder(source: Path, python: Path):
@@ -122,6 +167,20 @@ def test_checkout_works_uninstalled_and_shows_no_other_folder(source: Path, pyth
     )
     (source / "benchmarks").mkdir()
     assert run(python, "-c", script, cwd=source) == "[None, None]\n"
+    for words in (
+        "import worldjepa, gymnasium",
+        "import gymnasium, worldjepa",
+        "import worldjepa.envs, gymnasium",
+    ):
+        assert run(python, "-c", f"{words}; gymnasium.make('worldjepa/Point-v0')", cwd=source) == ""
+
+
+def test_the_package_alone_imports_also_without_its_neighbours(source: Path, python: Path, tmp_path: Path):
+    shutil.copytree(source / "worldjepa", tmp_path / "alone" / "worldjepa")
+    assert (
+        run(python, "-c", "import worldjepa; print(worldjepa.__version__)", cwd=tmp_path / "alone")
+        == f"{worldjepa.__version__}\n"
+    )
 
 
 def test_requirements_are_those_of_the_issue():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 from importlib.machinery import PathFinder
@@ -14,12 +15,22 @@ if TYPE_CHECKING:
     from worldjepa.model.encoder import VideoEncoder
     from worldjepa.model.predictor import MaskedPredictor
     from worldjepa.model.world_model import WorldModel
+    from worldjepa.planning.controller import MPCController
 
 __version__ = "0.1.0"
-__all__ = ["MaskedPredictor", "VideoEncoder", "WorldModel", "__version__", "from_config", "load"]
+__all__ = [
+    "MPCController",
+    "MaskedPredictor",
+    "VideoEncoder",
+    "WorldModel",
+    "__version__",
+    "from_config",
+    "load",
+]
 
 # torch takes seconds to load, so a name is looked up in its module when it is first asked for
 _HOMES = {
+    "MPCController": "worldjepa.planning.controller",
     "MaskedPredictor": "worldjepa.model.predictor",
     "VideoEncoder": "worldjepa.model.encoder",
     "WorldModel": "worldjepa.model.world_model",
@@ -56,3 +67,7 @@ class _SourceCheckout:
 
 if (_SourceCheckout.root / "conf" / "train.yaml").is_file() and _SourceCheckout not in sys.meta_path:
     sys.meta_path.append(_SourceCheckout)
+
+# in a checkout that is not installed, nobody else does it; a package that was copied alone goes without
+with contextlib.suppress(ModuleNotFoundError):
+    importlib.import_module("worldjepa_ids").register_with_gymnasium()

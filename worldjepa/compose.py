@@ -1,8 +1,8 @@
 """From a command line to checked settings, before torch is imported; then what was left unset, by device.
 
-``compose`` reads the words (``overrides.py``), lets Hydra join the files of ``conf/`` and checks the
-result by name, type (``schema.py``) and range (``validate.py``). ``fill`` gives the settings that nobody
-chose the values of ``conf/profile/<kind>.yaml``.
+``compose`` (training) and ``compose_collection`` read the words (``overrides.py``), let Hydra join the files
+of ``conf/`` and check the result by name, type (``schema.py``) and range (``validate.py``). ``fill`` gives
+the settings that nobody chose the values of ``conf/profile/<kind>.yaml``.
 """
 
 from __future__ import annotations
@@ -25,43 +25,62 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
-from worldjepa.config import TrainConfig
+from worldjepa.config import CollectConfig, TrainConfig
 from worldjepa.hardware import batch_size_for, cpu_has_bf16
 from worldjepa.overrides import REMOVE, Command, read_flags, read_words
 from worldjepa.schema import ConfigError, field_types, from_dict, is_settings, unknown_setting
 from worldjepa.validate import validate
+from worldjepa.validate_env import validate_collection
 
-SCHEMAS: dict[str, type] = {"train": TrainConfig}
+SCHEMAS: dict[str, type] = {"train": TrainConfig, "collect": CollectConfig}  # by the file of conf/
 ALTERNATIVES = {"data.fps": "data.frame_skip", "data.frame_skip": "data.fps"}
 
 
-def compose(argv: Sequence[str], entry: str = "train") -> TrainConfig:
+def compose(argv: Sequence[str]) -> TrainConfig:
     """Return the settings that the words of a command line ask for; ``None`` is left for ``fill``.
 
     ``argv`` is without the program's name, such as ``["+experiment=kinetics", "model=tiny"]``. Hydra's
     global state is left as it was. Raises ``ConfigError``, one line that names the setting.
     """
-    return _settings(_read(argv, entry), entry)
+    return _train_settings(_read_train(argv))
 
 
-def fill(
-    config: TrainConfig, argv: Sequence[str], kind: str, entry: str = "train"
-) -> tuple[TrainConfig, str]:
+def compose_collection(argv: Sequence[str]) -> CollectConfig:
+    """Return what ``python -m worldjepa.collect`` is asked for, such as ``["env.id=CartPole-v1", "seed=1"]``.
+
+    Raises ``ConfigError``, one line that names the setting.
+    """
+    command, words = read_flags(argv)
+    if command.config_dir:
+        raise ConfigError("--config-dir: collecting takes its settings from the command alone; leave it out")
+    read_words(command, words, CollectConfig, {})
+    config, _ = _joined(command, "collect")
+    config.data.root = _home(config.data.root)
+    validate_collection(config)
+    if config.data.root is None:
+        name = (config.env.id or "").rpartition(":")[2].replace("/", "-")
+        config.data.root = f"runs/episodes/{name}"
+    return config
+
+
+def fill(config: TrainConfig, argv: Sequence[str], kind: str) -> tuple[TrainConfig, str]:
     """Return ``compose(argv)`` with what is unset chosen for a ``kind`` of device, and a line that says so.
 
-    ``kind`` is ``cpu`` or ``gpu``. A group of files (``model``, ``masking``) that neither the command nor
-    the experiment chose is taken from the profile, then every setting that is still ``None``. The command
-    line and the experiment win over the profile. The line is empty if nothing was unset.
+    ``kind`` is ``cpu`` or ``gpu``; world models have profiles of their own (``cpu_dynamics``). A group of
+    files (``model``, ``masking``) that neither the command nor the experiment chose is taken there,
+    then every setting that is still ``None``. The command line and the experiment win over the profile. The
+    line is empty if nothing was unset.
     """
-    profile = yaml.safe_load((_conf() / "profile" / f"{kind}.yaml").read_text())
-    groups = {name: profile.pop(name) for name in ("model", "masking")}
+    name = kind if config.objective.kind == "masked" else f"{kind}_{config.objective.kind}"
+    profile = yaml.safe_load((_conf() / "profile" / f"{name}.yaml").read_text())
+    groups = {name: profile.pop(name) for name in ("model", "masking") if name in profile}
     chosen = {"model": config.model.size, "masking": config.masking}
     unset = {name: value for name, value in groups.items() if not chosen[name]}
     filled = copy.deepcopy(config)
     if unset:  # composed again, for the experiment to lie on top of the files of the profile's choice
-        command = _read(argv, entry)
+        command = _read_train(argv)
         command.choices.update(unset)
-        filled = _settings(command, entry)
+        filled = _train_settings(command)
     said = [f"{name}={value}" for name, value in unset.items()]
     said += _fill_leaves(filled, profile)
     said += _fill_by_machine(filled, kind)
@@ -96,11 +115,11 @@ def _conf() -> Any:
     return resources.files("worldjepa.conf")
 
 
-def _read(argv: Sequence[str], entry: str) -> Command:
+def _read_train(argv: Sequence[str]) -> Command:
     """Return the command that ``argv`` spells, each word checked by itself."""
     command, words = read_flags(argv)
     groups = list_groups(command.config_dir)
-    read_words(command, words, SCHEMAS[entry], groups)
+    read_words(command, words, TrainConfig, groups)
     if "experiment" not in command.choices:
         raise ConfigError(
             f"no experiment is chosen; add one, such as +experiment=kinetics (there are: "
@@ -109,8 +128,20 @@ def _read(argv: Sequence[str], entry: str) -> Command:
     return command
 
 
-def _settings(command: Command, entry: str) -> TrainConfig:
-    """Compose the files chosen, put the single settings on top, and check the result."""
+def _train_settings(command: Command) -> TrainConfig:
+    """Return the joined settings with names and paths in place, checked."""
+    config, chosen = _joined(command, "train")
+    config.experiment, config.model.size = command.choices["experiment"], chosen.get("model")
+    config.run.dir = _home(config.run.dir) or f"runs/{config.experiment}"
+    config.data.root, config.data.val_root = _home(config.data.root), _home(config.data.val_root)
+    for source in config.data.sources:
+        source.root = _home(source.root) or ""
+    validate(config)
+    return config
+
+
+def _joined(command: Command, entry: str) -> tuple[Any, dict[str, str]]:
+    """Compose the files chosen and put the single settings on top; also return the file of each group."""
     schema = SCHEMAS[entry]
     try:
         files = _compose_files(entry, tuple(command.choices.items()), command.config_dir)
@@ -121,14 +152,7 @@ def _settings(command: Command, entry: str) -> TrainConfig:
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise _refusal(error, schema) from error
     assert isinstance(values, dict)
-    config = from_dict({str(key): value for key, value in values.items()}, schema)
-    config.experiment, config.model.size = command.choices["experiment"], chosen.get("model")
-    config.run.dir = _home(config.run.dir) or f"runs/{config.experiment}"
-    config.data.root, config.data.val_root = _home(config.data.root), _home(config.data.val_root)
-    for source in config.data.sources:
-        source.root = _home(source.root) or ""
-    validate(config)
-    return config
+    return from_dict({str(key): value for key, value in values.items()}, schema), chosen
 
 
 @cache  # filling asks for the same files again

@@ -233,7 +233,7 @@ class ModelConfig:
     World models only: ``frozen`` takes the encoder as it is from a run or checkpoint folder, or from timm
     (``timm/vit_small_patch14_dinov2``), with pretrained weights. ``target``: ema (an EMA copy of the encoder
     gives the targets) or none (the encoder itself). ``action_block``: environment steps of a latent step.
-    ``heads``: any of reward, termination, proprioception, pixels. ``action_dim`` (of one environment step) and
+    ``heads``: of reward, termination, proprioception, pixels. ``action_dim`` (an environment step's) and
     ``proprioception_dim`` are those of the episodes: leave them unset.
     """
 
@@ -338,3 +338,28 @@ class TrainConfig:
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: LoopConfig = field(default_factory=LoopConfig)
+
+
+# --- collecting ----------------------------------------------------------------------------------
+
+
+@dataclass
+class CollectedConfig:
+    """Where episodes are kept (``runs/episodes/<env.id>`` if left out), and their frames' size in pixels."""
+
+    root: Optional[str] = runtime(None)
+    size: int = 64
+
+
+@dataclass
+class CollectConfig:
+    """Everything that ``python -m worldjepa.collect`` understands.
+
+    ``policy`` and ``num_episodes`` are those of ``CollectionConfig``; more episodes may be asked for later.
+    """
+
+    seed: int = 0
+    policy: str = "random"
+    num_episodes: int = runtime(500)
+    env: EnvConfig = field(default_factory=EnvConfig)
+    data: CollectedConfig = field(default_factory=CollectedConfig)

@@ -6,16 +6,13 @@ from pathlib import Path
 
 import torch
 
-from worldjepa.artifact import MANIFEST, checkpoint_step, latest_checkpoint
 from worldjepa.build import build_model, pick_device
 from worldjepa.model.world_model import WorldModel
 from worldjepa.schema import from_dict
-from worldjepa.training.checkpoint import load_checkpoint, restore_module
+from worldjepa.training.checkpoint import LoadError, find_checkpoint, load_checkpoint, restore_module
 from worldjepa.validate import validate
 
-
-class LoadError(ValueError):
-    """There is no model where one was asked for."""
+__all__ = ["LoadError", "find_checkpoint", "load"]
 
 
 def load(path: str | Path, *, device: str = "auto") -> WorldModel:
@@ -37,28 +34,6 @@ def load(path: str | Path, *, device: str = "auto") -> WorldModel:
     checkpoint = load_checkpoint(find_checkpoint(path), with_optimizer=False)
     config = from_dict(checkpoint.config)
     validate(config)
-    model = build_model(config)
+    model = build_model(config, pretrained=False)
     restore_module(model, checkpoint.model, source=str(checkpoint.path))
     return model.to(torch.device(pick_device(device))).eval()
-
-
-def find_checkpoint(path: str | Path) -> Path:
-    """Return the checkpoint folder that ``path`` means.
-
-    Raises:
-        LoadError: no such folder, or no whole checkpoint in it.
-    """
-    path = Path(path).expanduser()
-    if not path.is_dir():
-        there = "is a file" if path.exists() else "no such folder"
-        raise LoadError(f"{path}: {there}; pass a run folder (runs/<experiment>) or a checkpoint folder")
-    if checkpoint_step(path) is not None or (path / MANIFEST).is_file():  # also one that was renamed
-        return path
-    run_dir = path.parent if path.name == "checkpoints" else path
-    found = latest_checkpoint(run_dir)
-    if found is None:
-        raise LoadError(
-            f"{run_dir}: no whole checkpoint in {run_dir / 'checkpoints'}; has the run saved one yet "
-            "(train.checkpoint_every)?"
-        )
-    return found

@@ -72,6 +72,26 @@ def latent_picture(
     return picture.repeat_interleave(zoom, dim=-1).repeat_interleave(zoom, dim=-2)
 
 
+def film_strips(
+    real: UInt8[Tensor, "b t c y x"], imagined: UInt8[Tensor, "b t c y x"]
+) -> UInt8[Tensor, "c rows columns"]:
+    """Draw, for each window, its frames and below them what the model imagined, time from left to right."""
+    side = max(96, real.shape[-1])
+    height = round(side * real.shape[-2] / real.shape[-1])
+    _, t = real.shape[:2]
+    band = TITLE + 2 * (height + 2) + GAP
+    image = Image.new("RGB", (2 * MARGIN + t * (side + 2), 2 * MARGIN + len(real) * band), "white")
+    draw = ImageDraw.Draw(image)
+    for index, pair in enumerate(zip(real.cpu(), imagined.cpu(), strict=True)):
+        top = MARGIN + index * band
+        draw.text((MARGIN, top), "real, and imagined from the first frame and the actions", fill="black")
+        for row, frames in enumerate(pair):
+            for column, frame in enumerate(frames):
+                tile = Image.fromarray(frame.permute(1, 2, 0).contiguous().numpy()).resize((side, height))
+                image.paste(tile, (MARGIN + column * (side + 2), top + TITLE + row * (height + 2)))
+    return _tensor(image)
+
+
 def save_png(picture: UInt8[Tensor, "c y x"], path: str) -> None:
     """Write a picture to a PNG file."""
     Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy()).save(path)

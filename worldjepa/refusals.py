@@ -10,18 +10,21 @@ _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO
 def exit_code(error: Exception) -> int | None:
     """Return 2 for a mistake of the caller's, 1 for the machine or the environment, None for a fault of ours.
 
-    A ``ValueError`` or ``OSError`` is meant for the user if it was raised in our code; a ``RuntimeError`` if
-    its class is ours; an ``OSError`` also if it says that the disk is full or cannot be written.
+    A ``ValueError``, ``ImportError`` or ``OSError`` is meant for the user if it was raised in our code; a
+    ``RuntimeError`` if its class is ours; an ``OSError`` also if the disk is full or cannot be written.
     """
     ours = _raised_by_us(error)
-    if isinstance(error, ValueError):
+    if isinstance(error, ValueError | FileNotFoundError):
         return 2 if ours else None
+    if isinstance(error, ImportError):
+        return 1 if ours else None
     if isinstance(error, OSError):
         return 1 if ours or error.errno in _OF_THE_DISK else None
     return 1 if type(error).__module__.startswith("worldjepa.") else None
 
 
 def _raised_by_us(error: BaseException) -> bool:
+    """Tell whether the error was raised in our code, its message meant for the user, or is a fault below."""
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next

@@ -112,7 +112,11 @@ def describe(annotation: Any) -> str:
         numbers = ",".join(f"{index}.0" for index in range(len(args)))
         return f"{len(args)} numbers such as [{numbers}]"
     if origin is list:
-        return "a list such as [{root: /videos, weight: 1.0}]"
+        return (
+            "a list such as [{root: /videos, weight: 1.0}]"
+            if is_settings(args[0])
+            else "a list such as [a,b]"
+        )
     if origin is dict or is_settings(annotation):
         return "a mapping such as {name: value}"
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}

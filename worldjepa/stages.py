@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 import yaml
 
-from worldjepa.album import Album
 from worldjepa.artifact import clean_leftovers, latest_checkpoint, write_file
 from worldjepa.build import build_model, build_objective, build_strategies, device_kind, pick_device
 from worldjepa.compose import fill
@@ -20,15 +19,15 @@ from worldjepa.config import TrainConfig
 from worldjepa.data.badfiles import BadFileLog
 from worldjepa.data.listing import difference
 from worldjepa.hardware import divide_cores
-from worldjepa.outcome import evaluate
-from worldjepa.run_data import Data, find_data, training_batches
+from worldjepa.run_episodes import ensure_episodes
 from worldjepa.runlock import RunLock
 from worldjepa.schema import ConfigError, changed_settings, from_dict, to_dict
 from worldjepa.training import distributed
 from worldjepa.training.checkpoint import Checkpoint, load_checkpoint, package_versions
 from worldjepa.training.loop import Trainer
+from worldjepa.training.pretrained import adopt_frozen
+from worldjepa.uses import KINDS, Use
 
-__all__ = ["build_trainer", "find_data", "run_training"]
 logger = logging.getLogger(__name__)
 
 
@@ -50,64 +49,73 @@ def run_training(config: TrainConfig, argv: list[str]) -> int:
                 if chosen:
                     logger.info(chosen)
                 clean_leftovers(run_dir)
+            config = adopt_frozen(config)
             with distributed.main_first():
-                data = find_data(config)
-            finished = _train(config, data, run_dir, device)
+                whole = not main or ensure_episodes(config, run_dir)
+            if not distributed.all_true(whole):
+                return 0  # a signal came while episodes were collected; the same command goes on
+            with distributed.main_first():
+                use = KINDS[config.objective.kind](config, run_dir)
+            finished = _train(use, run_dir, device)
             if main and finished:
-                evaluate(config, data, run_dir, device)
+                use.evaluate(run_dir, device)
     return 0
 
 
-def _train(config: TrainConfig, data: Data, run_dir: Path, device: torch.device) -> bool:
+def _train(use: Use, run_dir: Path, device: torch.device) -> bool:
     """Train to the last step, from the latest checkpoint if there is one; return whether it was reached."""
+    config = use.config
     found = latest_checkpoint(run_dir)
     checkpoint = None if found is None else load_checkpoint(found)
     if checkpoint is not None:
-        _check_same_run(checkpoint, config, data, run_dir)
+        _check_same_run(checkpoint, use, run_dir)
         if checkpoint.step == config.train.steps:
             anew = "nothing to do (another run.dir= starts anew)"
             logger.info("%s is finished: %d steps; %s", run_dir, checkpoint.step, anew)
-            return not (run_dir / "labels.json").exists()
+            return not use.evaluated(run_dir)
     elif distributed.is_main():
-        _begin(config, data, run_dir)
-    trainer = build_trainer(config, data, run_dir, device)
+        _begin(use, run_dir)
+    trainer = build_trainer(use, run_dir, device, fresh=checkpoint is None)
     if checkpoint is not None:
         logger.info("continuing %s from step %d", run_dir, checkpoint.step)
         trainer.restore(checkpoint)
     return trainer.run()
 
 
-def build_trainer(config: TrainConfig, data: Data, run_dir: Path, device: torch.device) -> Trainer:
-    """Build everything that a run consists of."""
-    model = build_model(config).to(device)
+def build_trainer(use: Use, run_dir: Path, device: torch.device, *, fresh: bool = True) -> Trainer:
+    """Build everything that a run consists of; if not ``fresh``, weights are to come from a checkpoint."""
+    config = use.config
+    model = build_model(config, pretrained=fresh).to(device)
+    if fresh:
+        use.prepare(model)
     return Trainer(
         config=config,
         run_dir=run_dir,
         model=model,
         objective=build_objective(config, model),
         strategies=build_strategies(config),
-        batches=partial(training_batches, config, data, device),
+        batches=partial(use.batches, device),
         device=device,
         bad_files=BadFileLog(run_dir / "bad_files.jsonl", config.data.max_bad_share),
-        draw_pictures=Album(config, data, run_dir).draw,
+        draw_pictures=use.pictures(run_dir),
     )
 
 
-def _begin(config: TrainConfig, data: Data, run_dir: Path) -> None:
+def _begin(use: Use, run_dir: Path) -> None:
     """Write down what a new run is made of, and freeze its file list."""
-    write_file(run_dir / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
+    write_file(run_dir / "config.yaml", yaml.safe_dump(to_dict(use.config), sort_keys=False))
     write_file(run_dir / "environment.json", json.dumps(package_versions(), indent=2) + "\n")
-    write_file(run_dir / "files.jsonl", "".join(line + "\n" for line in data.lines()))
+    write_file(run_dir / "files.jsonl", "".join(line + "\n" for line in use.lines()))
 
 
-def _check_same_run(checkpoint: Checkpoint, config: TrainConfig, data: Data, run_dir: Path) -> None:
+def _check_same_run(checkpoint: Checkpoint, use: Use, run_dir: Path) -> None:
     """Refuse to go on with other settings or other files than the run began with.
 
     Raises:
         ConfigError: names the settings, or the files, that differ.
     """
     before = from_dict(checkpoint.config)
-    changed = changed_settings(before, config)
+    changed = changed_settings(before, use.config)
     if changed:
         raise ConfigError(
             f"{run_dir} holds a run with other settings: {', '.join(changed)}. Give it the same settings "
@@ -115,8 +123,8 @@ def _check_same_run(checkpoint: Checkpoint, config: TrainConfig, data: Data, run
         )
     frozen = run_dir / "files.jsonl"
     lines = frozen.read_text(encoding="utf-8").splitlines() if frozen.exists() else []
-    if lines != data.lines():
+    if lines != use.lines():
         raise ConfigError(
-            f"the files of {data.sources[0].files.root} are not those that {run_dir} began with: "
-            f"{difference(lines, data.lines())}. Put them back to continue, or choose another run.dir="
+            f"the files of {use.root} are not those that {run_dir} began with: "
+            f"{difference(lines, use.lines())}. Put them back to continue, or choose another run.dir="
         )

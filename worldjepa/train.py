@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import signal
@@ -13,11 +12,10 @@ import yaml
 
 from worldjepa.compose import compose, read_flags
 from worldjepa.config import TrainConfig
+from worldjepa.refusals import exit_code
 from worldjepa.schema import ConfigError, to_dict
 from worldjepa.usage import train_usage
 from worldjepa.validate import require_data
-
-_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,30 +47,11 @@ def _train(config: TrainConfig, argv: list[str]) -> int:
         return run_training(config, argv)
     except KeyboardInterrupt:  # outside the loop, which saves first; or the second one
         return _refuse("interrupted", 128 + signal.SIGINT)
-    except (ValueError, FileNotFoundError) as error:
-        if not _raised_by_us(error):
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
+        code = exit_code(error)
+        if code is None:
             raise
-        return _refuse(error, 2)
-    except OSError as error:
-        if not _raised_by_us(error) and error.errno not in _OF_THE_DISK:
-            raise
-        return _refuse(error, 1)
-    except RuntimeError as error:  # a plain one is torch's, raised in our frames: a fault
-        if not type(error).__module__.startswith("worldjepa."):
-            raise
-        return _refuse(error, 1)
-    except ImportError as error:
-        if not _raised_by_us(error):
-            raise
-        return _refuse(error, 1)
-
-
-def _raised_by_us(error: BaseException) -> bool:
-    """Tell whether the error was raised in our code, its message meant for the user, or is a fault below."""
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    return frame is not None and str(frame.tb_frame.f_globals.get("__name__")).startswith("worldjepa.")
+        return _refuse(error, code)
 
 
 def _refuse(error: Exception | str, code: int) -> int:

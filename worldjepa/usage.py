@@ -24,6 +24,40 @@ SETTINGS = {
     "null": "as a value leaves a setting to be chosen for the device",
 }
 
+COLLECT_SETTINGS = {
+    "env.id=ID": "a Gymnasium id; package.module:ID imports the module that registers it",
+    "policy=NAME": "random, smooth (correlated), scripted (the environment's), or package.module:callable",
+    "num_episodes=N": "whole episodes to have in the end; more can be asked for later",
+    "data.root=FOLDER": "where they are kept (default runs/episodes/<id>); start it again to continue",
+    "data.size=PX": "frames are squeezed to so many pixels square",
+    "seed=0": "every episode follows from it",
+    "env.num_envs=N": "environments side by side; changes nothing in what is collected",
+    "env.kwargs={name: value}": "arguments of the environment",
+    "env.pixels=render|KEY[,KEY]": "where frames come from, where the observation is no image",
+    "env.proprioception=[KEY]": "vectors of the observation to record",
+    "env.state=[KEY]": "true state to record, from info",
+    "env.max_episode_steps=N": "cut episodes off earlier",
+    "env.timeout_s=60": "an environment that takes longer for a step has hung",
+}
+
+
+def collect_usage() -> str:
+    """Return the help of ``python -m worldjepa.collect``."""
+    settings = "\n".join(f"  {name:<30}{text}" for name, text in COLLECT_SETTINGS.items())
+    return f"""usage: python -m worldjepa.collect env.id=ID [name=value ...]
+
+Collects episodes of any Gymnasium environment, and continues a collection that was stopped.
+
+settings:
+{settings}
+
+options:
+  --cfg              print the settings that the command asks for, and stop
+  --help             print this page
+
+example:
+  python -m worldjepa.collect env.id=worldjepa/TwoRooms-v0 policy=scripted env.state=[position]"""
+
 
 def train_usage() -> str:
     """Return the help of ``python -m worldjepa.train``."""

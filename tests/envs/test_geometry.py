@@ -46,7 +46,8 @@ def test_any_step_ends_where_the_public_rule_says():
     rng = np.random.default_rng(0)
     starts = rng.uniform(21, 203, (5000, 2))
     steps = rng.uniform(-10.5, 10.5, (5000, 2))
-    doors = rng.uniform(*ROOM.door_range, 5000)
+    lowest, highest = ROOM.door_range
+    doors = rng.uniform(lowest, highest, 5000)
     moved = ROOM.move(starts, steps, np.full(5000, 112.0), doors)
     expected = [public_move(tuple(a), tuple(a + s), d) for a, s, d in zip(starts, steps, doors, strict=True)]
     np.testing.assert_array_equal(moved, expected)

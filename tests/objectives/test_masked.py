@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from worldjepa.model.encoder import VideoEncoder
 from worldjepa.model.masking import build_strategy, draw_masks
 from worldjepa.model.predictor import MaskedPredictor
-from worldjepa.objectives.masked import MaskedPrediction, regression_loss
+from worldjepa.objectives.masked import MaskedPrediction
+from worldjepa.objectives.objective import regression_loss
 
 
 def build(**changes):
@@ -32,7 +33,7 @@ def batch(objective, rows=3):
 def test_prediction_equals_a_literal_reference(loss):
     objective = build(loss=loss)
     x, masks = batch(objective)
-    terms, seen = objective(x, masks)
+    terms, seen = objective.terms(x, masks)
     rows = []
     for row in range(3):
         total = 0.0
@@ -72,11 +73,11 @@ def test_settings_predicted_together_equal_each_alone(positions):
 def test_bf16_gives_nearly_the_loss_and_gradients_of_float32():
     objective = build()
     x, masks = batch(objective)
-    exact = objective.total(objective(x, masks)[0])
+    exact = objective.total(objective.terms(x, masks)[0])
     parameters = [p for p in objective.parameters() if p.requires_grad]
     gradients = torch.autograd.grad(exact, parameters)
     with torch.autocast("cpu", torch.bfloat16):
-        rough = objective.total(objective(x, masks)[0])
+        rough = objective.total(objective.terms(x, masks)[0])
     others = torch.autograd.grad(rough, parameters)
     assert abs(rough - exact) < 2e-2 * exact
     flat, other = (torch.cat([g.flatten() for g in each]) for each in (gradients, others))
@@ -86,7 +87,7 @@ def test_bf16_gives_nearly_the_loss_and_gradients_of_float32():
 def test_the_target_encoder_gets_no_gradient_and_the_others_do():
     objective = build(weights={"prediction": 1.0, "variance": 1.0, "covariance": 1.0, "sigreg": 1.0})
     x, masks = batch(objective)
-    terms, _ = objective(x, masks)
+    terms, _ = objective.terms(x, masks)
     assert set(terms) == {"prediction", "variance", "covariance", "sigreg"}
     objective.total(terms).backward()
     assert all(p.grad is None for p in objective.target_encoder.parameters())
@@ -103,7 +104,7 @@ def test_total_is_the_weighted_sum():
 def test_consistency_of_a_clip_with_itself_is_zero():
     objective = build(weights={"prediction": 1.0, "consistency": 1.0})
     x, masks = batch(objective)
-    assert float(objective(x, masks, second=x)[0]["consistency"].detach().abs().max()) < 1e-6
+    assert float(objective.terms(x, masks, second=x)[0]["consistency"].detach().abs().max()) < 1e-6
 
 
 def test_one_batch_is_overfitted():
@@ -112,10 +113,10 @@ def test_one_batch_is_overfitted():
     x, masks = batch(objective, rows=4)
     trained = [p for p in objective.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=3e-3, weight_decay=0.0)
-    spread = float(objective(x, masks)[1].targets.var(dim=(0, 1)).mean())
+    spread = float(objective.terms(x, masks)[1].targets.var(dim=(0, 1)).mean())
     losses = []
     for _ in range(300):
-        terms, _ = objective(x, masks)
+        terms, _ = objective.terms(x, masks)
         loss = objective.total(terms)
         optimizer.zero_grad()
         loss.backward()

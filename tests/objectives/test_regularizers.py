@@ -37,7 +37,7 @@ def test_sigreg_equals_a_slow_reference():
             values.append(((real - math.exp(-t * t / 2)) ** 2 + imaginary**2) * math.exp(-t * t / 2))
         total += sum((a + b) / 2 * 3 / 16 for a, b in pairwise(values))
     here = sigreg_term(x, same, generator=torch.Generator().manual_seed(2), num_projections=5)
-    assert math.isclose(float(here), 7 * total / 5, rel_tol=1e-5)
+    assert math.isclose(float(here), 2 * 7 * total / 5, rel_tol=1e-5)
 
 
 def test_sigreg_prefers_a_normal_batch():

@@ -7,16 +7,16 @@ without affine, and the context encoder and predictor are trained by a regressio
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from worldjepa.model.encoder import VideoEncoder, normalise_latents
+from worldjepa.model.frames import as_unit_range, normalise_pixels
 from worldjepa.model.layers.tubelet import gather_tokens
 from worldjepa.model.predictor import MaskedPredictor
+from worldjepa.objectives.objective import Objective, Seen, regression_loss
 from worldjepa.objectives.regularizers import (
     Mean,
     consistency_term,
@@ -24,43 +24,12 @@ from worldjepa.objectives.regularizers import (
     sigreg_term,
     variance_term,
 )
-from worldjepa.types import Grid, Masks
+from worldjepa.types import Batch, Grid, Masks
 
-LOSSES = ("l1", "l2", "smooth_l1", "cosine")
 TERMS = ("prediction", "variance", "covariance", "sigreg", "consistency")
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What a step computed on the way, detached, for the gauges of health; one prediction a mask setting."""
-
-    raw: Float[Tensor, "b n d"]
-    targets: Float[Tensor, "b n d"]
-    predictions: tuple[Tensor, ...]
-    masks: tuple[Masks, ...]
-    grid: Grid
-
-
-def regression_loss(
-    predicted: Float[Tensor, "b m d"], target: Float[Tensor, "b m d"], kind: str
-) -> Float[Tensor, " b"]:
-    """Return the loss of each row, averaged over its tokens (and dimensions).
-
-    ``cosine`` is one minus the cosine similarity, half the squared distance of the normalised vectors.
-    """
-    predicted, target = predicted.float(), target.float()
-    if kind == "l1":
-        return (predicted - target).abs().mean(dim=(1, 2))
-    if kind == "l2":
-        return (predicted - target).square().mean(dim=(1, 2))
-    if kind == "smooth_l1":
-        return F.smooth_l1_loss(predicted, target, reduction="none").mean(dim=(1, 2))
-    if kind == "cosine":
-        return (1 - F.cosine_similarity(predicted, target, dim=-1)).mean(dim=1)
-    raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {kind!r}")
-
-
-class MaskedPrediction(nn.Module):
+class MaskedPrediction(Objective):
     """The training criterion over a context encoder, its EMA copy and a masked predictor.
 
     ``weights`` names the terms in use. Terms other than ``prediction`` act on the context latents of the
@@ -82,17 +51,20 @@ class MaskedPrediction(nn.Module):
         mean: Mean | None = None,
         world_size: int = 1,
     ):
-        super().__init__()
+        super().__init__(weights, TERMS)
         self.encoder, self.target_encoder, self.predictor = encoder, target_encoder, predictor
         self.loss, self.latent_norm = loss, latent_norm
-        self.weights = dict(weights or {"prediction": 1.0})
-        unknown = set(self.weights) - set(TERMS)
-        if unknown or "prediction" not in self.weights:
-            raise ValueError(f"objective.weights must hold prediction and any of {TERMS}, got {self.weights}")
         self.sigreg_projections, self.sigreg_knots = sigreg_projections, sigreg_knots
         self.mean, self.world_size = mean or (lambda x: x), world_size
 
     def forward(
+        self, batch: Batch, masks: tuple[Masks, ...] = (), *, seed: int = 0, first_row: int = 0
+    ) -> tuple[dict[str, Tensor], Seen]:
+        """Return the terms of a batch and what was seen (see ``Objective``)."""
+        second = None if batch.second is None else normalise_pixels(as_unit_range(batch.second))
+        return self.terms(normalise_pixels(as_unit_range(batch.frames)), masks, second=second, seed=seed)
+
+    def terms(
         self,
         frames: Float[Tensor, "b f c y x"],
         masks: tuple[Masks, ...],
@@ -100,14 +72,7 @@ class MaskedPrediction(nn.Module):
         second: Float[Tensor, "b f c y x"] | None = None,
         seed: int = 0,
     ) -> tuple[dict[str, Tensor], Seen]:
-        """Return the unreduced terms (``[b]``, or one number for batch statistics) and what was seen.
-
-        Args:
-            frames: normalised clips.
-            masks: one a mask setting.
-            second: another clip of each video, for ``consistency``.
-            seed: of this step's random projections.
-        """
+        """Return the terms of normalised clips; ``second`` is another clip of each, for ``consistency``."""
         grid = self.encoder.grid(frames)
         tubelets = self.tubelets(frames)
         raw = self.target_latents(tubelets, grid)
@@ -166,8 +131,3 @@ class MaskedPrediction(nn.Module):
             other = self.encoder.visible(second, mask.context).mean(dim=1)
             terms["consistency"] = consistency_term(pooled, other)
         return terms
-
-    def total(self, terms: Mapping[str, Tensor]) -> Float[Tensor, ""]:
-        """Return the weighted sum of the terms' means; their names must be those of ``weights``."""
-        assert set(terms) == set(self.weights), f"terms {set(terms)} != weights {set(self.weights)}"
-        return torch.stack([self.weights[name] * term.mean() for name, term in terms.items()]).sum()

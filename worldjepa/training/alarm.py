@@ -16,9 +16,10 @@ _STD_FLOOR, _STD_SHARE = 0.03, 0.1
 _RANK_FLOOR, _RANK_SHARE = 5.0, 0.15
 _SCALE_SHARE = 0.01
 _ADVICE = (
-    "Try, one at a time: a lower optim.lr (a third) or a longer optim.warmup; a higher EMA momentum "
-    "(optim.ema=[0.999,1.0]); a variance and a covariance term (objective.weights.variance, .covariance) "
-    "or objective.weights.sigreg; a larger batch. Go back to a checkpoint from before it, or start anew."
+    "Try, one at a time: a lower optim.lr (a third) or a longer optim.warmup; with an EMA target, a higher "
+    "momentum (optim.ema=[0.999,1.0]); a variance and a covariance term (objective.weights.variance, "
+    ".covariance) or objective.weights.sigreg, or more of them; a larger batch. Go back to a checkpoint from "
+    "before it, or start anew."
 )
 
 
@@ -56,11 +57,14 @@ class Watch:
     trivial: int = 0
 
 
-def judge(watch: Watch, gauges: Gauges, progress: float) -> tuple[Watch, CollapseAlarm | HealthHint | None]:
+def judge(
+    watch: Watch, gauges: Gauges, progress: float, *, frozen: bool = False
+) -> tuple[Watch, CollapseAlarm | HealthHint | None]:
     """Take note of one look at ``progress`` (0 to 1) of the run; return what it gives cause to say.
 
     A condition has to hold for three looks in a row, is reported once, and again only after it has
     passed. Floors count only for a run that has seen much better, or has got half way without.
+    ``frozen`` latents cannot collapse, however alike they are.
     """
     late = progress >= 0.5
     first_scale = watch.first_scale
@@ -76,9 +80,9 @@ def judge(watch: Watch, gauges: Gauges, progress: float) -> tuple[Watch, Collaps
         best_std=best_std,
         best_rank=best_rank,
         first_scale=first_scale,
-        point=watch.point + 1 if point else 0,
-        scale=watch.scale + 1 if scale else 0,
-        rank=watch.rank + 1 if rank else 0,
+        point=watch.point + 1 if point and not frozen else 0,
+        scale=watch.scale + 1 if scale and not frozen else 0,
+        rank=watch.rank + 1 if rank and not frozen else 0,
         trivial=watch.trivial + 1 if trivial else 0,
     )
     return watch, _verdict(watch, gauges)
@@ -113,7 +117,8 @@ def _verdict(watch: Watch, gauges: Gauges) -> CollapseAlarm | HealthHint | None:
         return HealthHint(
             f"The predictor's loss ({gauges.predictor:.4f}) is no better than copying the nearest visible "
             f"token ({gauges.copy_nearest:.4f}) or guessing the mean latent ({gauges.mean_latent:.4f}).",
-            "Train longer, lower optim.lr, or hide more of the clip; early in a run this is normal.",
+            "Train longer or lower optim.lr; early in a run this is normal. Of masks, hide more of the clip; "
+            "with actions, see that they are those that led from frame to frame.",
         )
     return None
 
@@ -121,14 +126,14 @@ def _verdict(watch: Watch, gauges: Gauges) -> CollapseAlarm | HealthHint | None:
 class HealthMonitor:
     """A run's ``Watch``, kept between looks, with its state for the checkpoint."""
 
-    def __init__(self, total_steps: int) -> None:
-        self.total_steps = total_steps
+    def __init__(self, total_steps: int, *, frozen: bool = False) -> None:
+        self.total_steps, self.frozen = total_steps, frozen
         self.hint: HealthHint | None = None
         self._watch = Watch()
 
     def look(self, step: int, gauges: Gauges) -> CollapseAlarm | None:
         """Judge the gauges of ``step``; ``hint`` then holds what is worth saying short of an alarm."""
-        self._watch, said = judge(self._watch, gauges, step / max(1, self.total_steps))
+        self._watch, said = judge(self._watch, gauges, step / max(1, self.total_steps), frozen=self.frozen)
         self.hint = said if isinstance(said, HealthHint) else None
         return said if isinstance(said, CollapseAlarm) else None
 

@@ -24,10 +24,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from worldjepa.artifact import (
+    MANIFEST,
     TornFolderError,
     Writer,
     checkpoint_path,
+    checkpoint_step,
     is_whole,
+    latest_checkpoint,
     point_latest,
     prune_checkpoints,
     verify_folder,
@@ -43,6 +46,10 @@ _LISTED = 10
 
 class KeyMismatchError(ValueError):
     """Saved tensors do not fit what they are to be loaded into; nothing was loaded."""
+
+
+class LoadError(ValueError):
+    """There is no checkpoint where one was asked for."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +126,28 @@ def load_checkpoint(path: Path | str, *, with_optimizer: bool = True) -> Checkpo
         record=state["record"],
         versions=state["versions"],
     )
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """Return the checkpoint folder that ``path`` means.
+
+    Raises:
+        LoadError: no such folder, or no whole checkpoint in it.
+    """
+    path = Path(path).expanduser()
+    if not path.is_dir():
+        there = "is a file" if path.exists() else "no such folder"
+        raise LoadError(f"{path}: {there}; pass a run folder (runs/<experiment>) or a checkpoint folder")
+    if checkpoint_step(path) is not None or (path / MANIFEST).is_file():  # also one that was renamed
+        return path
+    run_dir = path.parent if path.name == "checkpoints" else path
+    found = latest_checkpoint(run_dir)
+    if found is None:
+        raise LoadError(
+            f"{run_dir}: no whole checkpoint in {run_dir / 'checkpoints'}; has the run saved one yet "
+            "(train.checkpoint_every)?"
+        )
+    return found
 
 
 def package_versions() -> dict[str, str]:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,8 +20,8 @@ from worldjepa.artifact import CheckpointWriteError
 from worldjepa.config import TrainConfig
 from worldjepa.data.badfiles import BadFileLog
 from worldjepa.model.masking import MaskingStrategy, draw_masks
-from worldjepa.model.world_model import WorldModel, as_unit_range, normalise_pixels
-from worldjepa.objectives.masked import MaskedPrediction, Seen, regression_loss
+from worldjepa.model.world_model import WorldModel
+from worldjepa.objectives.objective import Objective, Seen, regression_loss
 from worldjepa.schema import to_dict
 from worldjepa.seeding import derive_seed
 from worldjepa.training import distributed
@@ -38,10 +37,15 @@ from worldjepa.training.ema import update_target
 from worldjepa.training.health import measure
 from worldjepa.training.logbook import Logbook
 from worldjepa.training.optim import ema_momentum, make_optimizer, set_rates
+from worldjepa.training.pace import Pace
 from worldjepa.training.signals import StopRequest
 from worldjepa.types import Batch, Batches, Masks
 
 logger = logging.getLogger(__name__)
+_AUXILIARY = "auxiliary."  # names, beside the optimiser's, of weights that are no part of the model
+
+# draws pictures of the model, given the masks of a step and its number
+Draw = Callable[[WorldModel, tuple[Masks, ...], int, Logbook], None]
 
 
 class NonFiniteError(ValueError):
@@ -57,31 +61,6 @@ class StepResult:
     finite: bool
 
 
-class Pace:
-    """Clips per second and the share of time spent waiting for data, since the last ``lap``."""
-
-    def __init__(self, batch_size: int):
-        self.batch_size = batch_size
-        self._restart()
-
-    def _restart(self) -> None:
-        self.steps, self._waited, self._began = 0, 0.0, time.perf_counter()
-
-    @contextlib.contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Count the block as time spent waiting for data."""
-        began = time.perf_counter()
-        yield
-        self._waited += time.perf_counter() - began
-
-    def lap(self) -> dict[str, float]:
-        """Return the figures since the last lap and begin a new one."""
-        seconds = time.perf_counter() - self._began
-        speed, share = self.steps * self.batch_size / seconds, self._waited / seconds
-        self._restart()
-        return {"clips_per_second": speed, "data_wait": share}
-
-
 @dataclass
 class Trainer:
     """One run's state and its loop. ``batches(step)`` yields this rank's batches from ``step`` on."""
@@ -89,19 +68,20 @@ class Trainer:
     config: TrainConfig
     run_dir: Path
     model: WorldModel
-    objective: MaskedPrediction
+    objective: Objective
     strategies: tuple[MaskingStrategy, ...]
     batches: Callable[[int], Batches]
     device: torch.device
     bad_files: BadFileLog
-    draw_pictures: Callable[[WorldModel, tuple[Masks, ...], int, Logbook], None] | None = None
+    draw_pictures: Draw | None = None
     step: int = 0
     skipped: int = 0
 
     def __post_init__(self) -> None:
         self.optimizer = make_optimizer(self.objective, self.config.optim)
         self.total = self.config.train.steps or 0
-        self.monitor = HealthMonitor(self.total)
+        frozen = not any(p.requires_grad for p in self.model.encoder.parameters())
+        self.monitor = HealthMonitor(self.total, frozen=frozen)
         self.wrapped = self._wrap()
 
     def _wrap(self) -> nn.Module:
@@ -147,21 +127,26 @@ class Trainer:
         rate = set_rates(self.optimizer, step, self.total, config.optim)
         metrics, seen = self._accumulate(batch, masks)
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        limit = math.inf if config.optim.grad_clip is None else config.optim.grad_clip
-        norm = float(nn.utils.clip_grad_norm_(parameters, limit))
+        total_norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if config.optim.grad_clip is not None:
+            nn.utils.clip_grads_with_norm_(parameters, config.optim.grad_clip, total_norm)
+        norm = float(total_norm)
         finite = distributed.all_true(math.isfinite(norm) and math.isfinite(metrics["loss"]))
-        momentum = ema_momentum(step, self.total, config.optim)
         if finite:
             self.optimizer.step()
-            update_target(self.objective.target_encoder, self.objective.encoder, momentum)
+        metrics |= {"grad_norm": norm, "learning_rate": rate}
+        if self.model.target_encoder is not None:
+            metrics["ema_momentum"] = momentum = ema_momentum(step, self.total, config.optim)
+            if finite:
+                update_target(self.model.target_encoder, self.model.encoder, momentum)
         self.optimizer.zero_grad(set_to_none=True)
-        metrics |= {"grad_norm": norm, "learning_rate": rate, "ema_momentum": momentum}
         return StepResult(metrics, seen, finite)
 
     def _accumulate(self, batch: Batch, masks: tuple[Masks, ...]) -> tuple[dict[str, float], Seen]:
         """Add up the gradients of the micro-batches; return the mean terms and what the first one saw."""
         loop = self.config.train
         rows = len(batch.frames) // loop.accumulate
+        before = distributed.rank() * len(batch.frames)  # rows of other ranks
         sums: dict[str, float] = {}
         seen = None
         for micro in range(loop.accumulate):
@@ -169,7 +154,8 @@ class Trainer:
             last = micro == loop.accumulate - 1
             quiet = getattr(self.wrapped, "no_sync", contextlib.nullcontext)
             with contextlib.nullcontext() if last else quiet():
-                terms, now = self._forward(batch.rows(cut.start, cut.stop), cut, masks)
+                here = tuple(mask.rows(cut.start, cut.stop) for mask in masks)
+                terms, now = self._forward(batch.rows(cut.start, cut.stop), here, before + cut.start)
                 total = self.objective.total(terms)
                 (total / loop.accumulate).backward()
             seen = seen or now
@@ -178,21 +164,22 @@ class Trainer:
         assert seen is not None
         return sums, seen
 
-    def _forward(self, batch: Batch, cut: slice, masks: tuple[Masks, ...]):
+    def _forward(
+        self, batch: Batch, masks: tuple[Masks, ...], first_row: int
+    ) -> tuple[dict[str, torch.Tensor], Seen]:
+        """Return the terms of some rows, the first being number ``first_row`` of the global batch."""
         precise = self.config.train.precision != "bf16"
         seed = derive_seed(self.config.seed, self.step, 1)
-        second = None if batch.second is None else self._pixels(batch.second)
-        here = tuple(mask.rows(cut.start, cut.stop).to(self.device) for mask in masks)
+        masks = tuple(mask.to(self.device) for mask in masks)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=not precise):
-            return self.wrapped(self._pixels(batch.frames), here, second=second, seed=seed)
-
-    def _pixels(self, frames: torch.Tensor) -> torch.Tensor:
-        return normalise_pixels(as_unit_range(frames.to(self.device, non_blocking=True)))
+            return self.wrapped(batch.to(self.device), masks, seed=seed, first_row=first_row)
 
     def _masks(self, batch: Batch) -> tuple[Masks, ...]:
         """Draw the masks of the whole global batch and take this rank's rows."""
+        if not self.strategies:
+            return ()
         rows = len(batch.frames)
-        grid = self.objective.encoder.grid(batch.frames)
+        grid = self.model.encoder.grid(batch.frames)
         total = rows * distributed.world_size()
         every = draw_masks(self.strategies, grid, total, seed=self.config.seed, step=self.step)
         start = rows * distributed.rank()
@@ -258,14 +245,15 @@ class Trainer:
         """Save the run as it stands after ``step`` updates; a failure to write keeps the previous one."""
         if not distributed.is_main():
             return
-        loop = self.config.train
+        loop, auxiliary = self.config.train, self.objective.auxiliary.state_dict()
         try:
             save_checkpoint(
                 self.run_dir,
                 self.step,
                 config=to_dict(self.config),
                 model=self.model.state_dict(),
-                optimizer=optimizer_tensors(self.optimizer, self.objective.named_parameters()),
+                optimizer=optimizer_tensors(self.optimizer, self.objective.named_parameters())
+                | {f"{_AUXILIARY}{name}": tensor for name, tensor in auxiliary.items()},
                 record={"skipped": self.skipped, "health": self.monitor.state()},
                 keep_last=loop.keep_last,
                 keep_every=loop.keep_every,
@@ -279,12 +267,14 @@ class Trainer:
         """Take over everything that a checkpoint holds.
 
         Raises:
-            KeyMismatchError: it does not fit this model; nothing was changed.
+            KeyMismatchError: it does not fit this model; the run must not go on.
         """
         source = str(checkpoint.path)
+        auxiliary = {k: v for k, v in checkpoint.optimizer.items() if k.startswith(_AUXILIARY)}
+        moments = {k: v for k, v in checkpoint.optimizer.items() if k not in auxiliary}
         restore_module(self.model, checkpoint.model, source=source)
-        restore_optimizer(
-            self.optimizer, self.objective.named_parameters(), checkpoint.optimizer, source=source
-        )
+        theirs = {name.removeprefix(_AUXILIARY): tensor for name, tensor in auxiliary.items()}
+        restore_module(self.objective.auxiliary, theirs, source=source)
+        restore_optimizer(self.optimizer, self.objective.named_parameters(), moments, source=source)
         self.step, self.skipped = checkpoint.step, checkpoint.record["skipped"]
         self.monitor.restore(checkpoint.record["health"])

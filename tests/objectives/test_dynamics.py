@@ -1,0 +1,299 @@
+"""Latent dynamics against a literal reference, where gradients go, and learning: one batch is overfitted."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from worldjepa.model.action_predictor import ActionPredictor
+from worldjepa.model.action_stats import ActionStats
+from worldjepa.model.encoder import VideoEncoder
+from worldjepa.model.frames import as_unit_range, normalise_pixels
+from worldjepa.model.frozen import FrozenEncoder
+from worldjepa.model.heads import PixelHead, ScalarHead, VectorHead
+from worldjepa.model.projector import Projector
+from worldjepa.model.world_model import WorldModel
+from worldjepa.objectives.dynamics import Draws, LatentDynamics
+from worldjepa.objectives.regularizers import covariance_term, sigreg_term, variance_term
+from worldjepa.types import Batch
+
+HEADS = ("reward", "termination", "proprioception", "pixels")
+PLAIN = {"prediction": 1.0, "rollout": 1.0}
+
+
+def world(*, target="ema", pooled=False, frozen=False, heads=(), latent_norm="layer", proprioception=0):
+    """Build a world model over 2 x 2 patches (or one pooled latent), actions of 2 numbers in blocks of 2."""
+    torch.manual_seed(0)
+    projector = Projector(dim=24, num_tokens=4, latent_dim=24, hidden_dim=32) if pooled else None
+    settings = {
+        "dim": 24,
+        "depth": 1,
+        "num_heads": 2,
+        "patch_size": 8,
+        "tubelet_size": 1,
+        "attention": "step",
+    }
+    encoder = VideoEncoder(**settings, projector=projector)
+    grid = encoder.latent_grid(16, 16)
+    tokens = grid[0] * grid[1]
+    built = {
+        "reward": ScalarHead(latent_dim=24, num_tokens=tokens),
+        "termination": ScalarHead(latent_dim=24, num_tokens=tokens),
+        "proprioception": VectorHead(latent_dim=24, num_tokens=tokens, out_dim=3),
+        "pixels": PixelHead(latent_dim=24, grid=grid, image_size=16),
+    }
+    other = None
+    if target == "ema" and not frozen:
+        other = copy.deepcopy(encoder)
+        for parameter in other.parameters():
+            torch.nn.init.normal_(parameter, std=0.2)
+    stats = ActionStats(2)
+    stats.set(torch.tensor([0.5, 0.0]), torch.tensor([2.0, 1.0]))
+    return WorldModel(
+        encoder=FrozenEncoder(encoder) if frozen else encoder,
+        target_encoder=other,
+        predictor=ActionPredictor(
+            latent_dim=24,
+            action_dim=4,
+            grid=grid,
+            dim=24,
+            depth=2,
+            num_heads=2,
+            proprioception_dim=proprioception,
+        ),
+        heads={name: built[name] for name in heads},
+        action_stats=stats,
+        action_block=2,
+        image_size=16,
+        latent_norm=latent_norm,
+    ).train()
+
+
+def windows(rows=4, steps=4, seed=4):
+    draw = torch.Generator().manual_seed(seed)
+    return Batch(
+        frames=torch.randint(0, 256, (rows, steps, 3, 16, 16), generator=draw, dtype=torch.uint8),
+        actions=torch.randn(rows, steps - 1, 4, generator=draw),
+        rewards=torch.randn(rows, steps - 1, generator=draw),
+        terminated=torch.rand(rows, steps - 1, generator=draw) < 0.3,
+        proprioception=torch.randn(rows, steps, 3, generator=draw),
+    )
+
+
+@pytest.mark.parametrize("loss", ["l1", "l2", "cosine"])
+@pytest.mark.parametrize("target", ["ema", "none"])
+def test_terms_equal_a_literal_reference(loss, target):
+    model = world(target=target)
+    batch = windows()
+    weights = PLAIN | {"inverse_dynamics": 1.0, "time_similarity": 1.0}
+    objective = LatentDynamics(model, loss=loss, weights=weights, rollout_steps=2, null_actions=0.0)
+    terms, _ = objective(batch)
+    x = normalise_pixels(as_unit_range(batch.frames))
+    assert batch.actions is not None and model.predictor is not None
+    actions = (batch.actions - torch.tensor([0.5, 0.0] * 2)) / torch.tensor([2.0, 1.0] * 2)
+    compare = {
+        "l1": lambda p, q: (p - q).abs().mean(),
+        "l2": lambda p, q: (p - q).square().mean(),
+        "cosine": lambda p, q: (1 - F.cosine_similarity(p, q, dim=-1)).mean(),
+    }[loss]
+    for row in range(4):
+        z = F.layer_norm(model.encoder(x[row : row + 1]), (24,))
+        y = z if model.target_encoder is None else F.layer_norm(model.target_encoder(x[row : row + 1]), (24,))
+        taken = actions[row : row + 1]
+
+        def run(past, count, taken=taken):
+            assert model.predictor is not None
+            return F.layer_norm(model.predictor(past, taken[:, :count])[:, -1:], (24,))
+
+        forced = torch.cat([run(z[:, : i + 1], i + 1) for i in range(3)], dim=1)
+        first = run(z[:, :1], 1)
+        rolled = torch.cat([first, run(torch.cat([z[:, :1], first], dim=1), 2)], dim=1)
+        said = objective.auxiliary["inverse_dynamics"](torch.cat([z[:, :-1], z[:, 1:]], dim=-1))
+        expected = {
+            "prediction": compare(forced, y[:, 1:]),
+            "rollout": compare(rolled, y[:, 1:3]),
+            "inverse_dynamics": (said - actions[row]).square().mean(),
+            "time_similarity": (z[:, 1:] - z[:, :-1]).square().mean(),
+        }
+        for name, value in expected.items():
+            torch.testing.assert_close(terms[name][row], value, atol=1e-5, rtol=1e-5, msg=name)
+
+
+def test_regularisers_see_the_encoders_latents_by_place_and_sigreg_by_step():
+    model = world(target="none", latent_norm="none")
+    weights = {"prediction": 1.0, "variance": 1.0, "covariance": 1.0, "sigreg": 1.0}
+    objective = LatentDynamics(model, weights=weights, sigreg_projections=8)
+    batch = windows()
+    terms, _ = objective(batch, seed=5)
+    z = model.encoder(normalise_pixels(as_unit_range(batch.frames)))
+    same = lambda value: value  # noqa: E731
+    by_place = [variance_term(z[:, :, place].flatten(0, 1), same) for place in range(4)]
+    torch.testing.assert_close(terms["variance"], torch.stack(by_place).mean())
+    rows = (z - z.mean(dim=(0, 1))).flatten(0, 2)
+    torch.testing.assert_close(terms["covariance"], covariance_term(rows, same), atol=1e-5, rtol=1e-4)
+    apart = [
+        sigreg_term(z[:, step, place], same, generator=torch.Generator().manual_seed(5), num_projections=8)
+        for step in range(4)
+        for place in range(4)
+    ]
+    torch.testing.assert_close(terms["sigreg"], torch.stack(apart).mean())
+
+
+def gradients(model, weights, names, **settings):
+    """Return which parts of a model get a gradient from the loss."""
+    objective = LatentDynamics(model, weights=weights, **settings)
+    objective.total(objective(windows())[0]).backward()
+    touched = lambda part: any(p.grad is not None and p.grad.abs().sum() > 0 for p in part.parameters())  # noqa: E731
+    return {name: touched(dict(model.named_modules())[name]) for name in names}
+
+
+def test_gradients_reach_what_is_trained_and_nothing_else():
+    parts = ("encoder", "predictor")
+    assert gradients(world(), PLAIN, (*parts, "target_encoder")) == dict.fromkeys(parts, True) | {
+        "target_encoder": False
+    }
+    assert gradients(world(frozen=True), PLAIN, parts) == {"encoder": False, "predictor": True}
+    for name in HEADS:
+        model = world(frozen=name != "reward", heads=(name,))
+        assert gradients(model, PLAIN | {name: 1.0}, (f"heads.{name}",))[f"heads.{name}"]
+    for name, reaches in (
+        ("reward", True),
+        ("termination", True),
+        ("proprioception", False),
+        ("pixels", False),
+    ):
+        model = world(heads=(name,))
+        objective = LatentDynamics(model, weights={"prediction": 1.0, name: 1.0})
+        objective(windows())[0][name].mean().backward()
+        assert any(p.grad is not None for p in model.encoder.parameters()) == reaches, name
+
+
+def test_without_a_target_the_gradient_goes_through_both_sides():
+    """The last latent is only ever a target: its frame moves the encoder all the same."""
+    model = world(target="none")
+    objective = LatentDynamics(model, loss="l2")
+    frames = normalise_pixels(as_unit_range(windows().frames)).requires_grad_()
+    objective.encode = lambda _: model.encoder(frames)  # type: ignore[method-assign]
+    objective(windows())[0]["prediction"].sum().backward()
+    assert frames.grad is not None and frames.grad[:, -1].abs().sum() > 0
+
+
+def test_heads_are_compared_with_what_the_block_led_to():
+    model = world(heads=HEADS)
+    batch = windows()
+    terms, _ = LatentDynamics(model, weights={"prediction": 1.0} | dict.fromkeys(HEADS, 1.0))(batch)
+    x = normalise_pixels(as_unit_range(batch.frames))
+    assert model.target_encoder is not None
+    context, target = (F.layer_norm(part(x), (24,)) for part in (model.encoder, model.target_encoder))
+    heads = model.heads
+    assert batch.rewards is not None and batch.terminated is not None
+    expected = {
+        "reward": (heads["reward"](context[:, 1:]) - batch.rewards).square().mean(1),
+        "termination": F.binary_cross_entropy_with_logits(
+            heads["termination"](context[:, 1:]), batch.terminated.float(), reduction="none"
+        ).mean(1),
+        "proprioception": (heads["proprioception"](target) - batch.proprioception).square().mean((1, 2)),
+        "pixels": (heads["pixels"](target) - batch.frames / 255).square().mean((1, 2, 3, 4)),
+    }
+    for name, value in expected.items():
+        torch.testing.assert_close(terms[name], value, atol=1e-5, rtol=1e-5, msg=name)
+
+
+def test_what_is_left_out_does_not_depend_on_how_the_batch_is_divided():
+    values = torch.zeros(32, 7, 2)
+    whole = Draws(3, 0, 0.1).kept(values)
+    parts = torch.cat([Draws(3, first, 0.1).kept(values[first : first + 8]) for first in range(0, 32, 8)])
+    assert torch.equal(whole, parts)
+    assert not torch.equal(whole, Draws(4, 0, 0.1).kept(values))
+    assert not torch.equal(whole, Draws(3, 0, 0.1).kept(values, stream=1))
+    share = 1 - Draws(0, 0, 0.1).kept(torch.zeros(4000, 5, 1)).float().mean()
+    assert abs(share - 0.1) < 0.01
+
+
+def test_null_actions_and_unmeasured_proprioception_are_trained():
+    model = world(proprioception=3)
+    objective = LatentDynamics(model, weights=PLAIN, null_actions=0.5, rollout_steps=3)
+    terms, _ = objective(windows(), seed=1)
+    objective.total(terms).backward()
+    assert model.predictor is not None
+    for null in (model.predictor.null_action, model.predictor.null_proprioception):
+        assert null.grad is not None and null.grad.abs().sum() > 0
+    same = LatentDynamics(model, weights=PLAIN, null_actions=0.5, rollout_steps=3)(windows(), seed=1)[0]
+    other = LatentDynamics(model, weights=PLAIN, null_actions=0.5, rollout_steps=3)(windows(), seed=2)[0]
+    assert torch.equal(same["prediction"], terms["prediction"])
+    assert not torch.equal(other["prediction"], terms["prediction"])
+    assert torch.equal(other["rollout"], terms["rollout"])  # a rollout is given every action
+
+
+def test_the_gauges_get_copies_of_the_last_known_latent():
+    from worldjepa.training.health import nearest_visible
+
+    model = world()
+    batch = windows()
+    _, seen = LatentDynamics(model, weights=PLAIN, rollout_steps=2)(batch)
+    assert seen.grid == (4, 2, 2) and seen.raw.shape == (4, 16, 24)
+    assert seen.predictions[0].shape == (4, 8, 24)
+    assert nearest_visible(seen.masks[0], seen.grid)[0].tolist() == [0, 1, 2, 3] * 2
+    _, seen = LatentDynamics(model)(batch)
+    assert seen.predictions[0].shape == (4, 4, 24)
+    assert seen.masks[0].target[0].tolist() == [12, 13, 14, 15]
+    assert nearest_visible(seen.masks[0], seen.grid)[0].tolist() == [8, 9, 10, 11]
+
+
+def test_each_copy_of_the_projector_keeps_its_own_running_statistics():
+    model = world(pooled=True, latent_norm="none")
+    LatentDynamics(model, weights=PLAIN)(windows())
+    assert model.target_encoder is not None
+    ours, theirs = (
+        dict(part.named_buffers())["projector.norm.running_mean"]
+        for part in (model.encoder, model.target_encoder)
+    )
+    assert ours.abs().sum() > 0 and theirs.abs().sum() > 0 and not torch.allclose(ours, theirs)
+
+
+def test_bf16_gives_nearly_the_loss_and_gradients_of_float32():
+    model = world(target="none", pooled=True, latent_norm="none")
+    objective = LatentDynamics(
+        model, weights=PLAIN | {"sigreg": 0.1, "inverse_dynamics": 1.0}, rollout_steps=3
+    )
+    parameters = [p for p in objective.parameters() if p.requires_grad]
+    exact = objective.total(objective(windows(16))[0])
+    wanted = torch.cat([g.flatten() for g in torch.autograd.grad(exact, parameters)])
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = objective.total(objective(windows(16))[0])
+    found = torch.cat([g.flatten() for g in torch.autograd.grad(rough, parameters)])
+    assert rough.dtype == torch.float32
+    torch.testing.assert_close(rough, exact, rtol=0.02, atol=0)
+    assert F.cosine_similarity(wanted, found, dim=0) > 0.98
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_one_batch_is_overfitted_also_rolled_out(pooled):
+    model = world(pooled=pooled, latent_norm="none" if pooled else "layer")
+    objective = LatentDynamics(model, weights=PLAIN, rollout_steps=3, null_actions=0.0)
+    optimizer = torch.optim.AdamW(
+        [p for p in objective.parameters() if p.requires_grad], lr=3e-3, weight_decay=0
+    )
+    losses = []
+    for _ in range(100):
+        terms, _ = objective(windows())
+        optimizer.zero_grad()
+        objective.total(terms).backward()
+        optimizer.step()
+        losses.append(terms["rollout"].mean().item())
+    assert losses[-1] < 0.1 * losses[0]
+
+
+def test_what_is_missing_is_named():
+    with pytest.raises(ValueError, match="the model has no reward"):
+        LatentDynamics(world(), weights={"prediction": 1.0, "reward": 1.0})
+    with pytest.raises(ValueError, match=r"objective\.weights"):
+        LatentDynamics(world(), weights={"prediction": 1.0, "varience": 1.0})
+    plain = Batch(frames=windows().frames)
+    with pytest.raises(ValueError, match="without actions"):
+        LatentDynamics(world())(plain)
+    lacking = Batch(frames=windows().frames, actions=windows().actions)
+    objective = LatentDynamics(world(heads=("reward",)), weights={"prediction": 1.0, "reward": 1.0})
+    with pytest.raises(ValueError, match="have no reward recorded"):
+        objective(lacking)

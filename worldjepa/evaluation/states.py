@@ -1,0 +1,59 @@
+"""Is the true state in the latents? A ridge fit on frozen latents, judged on held-out episodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+PENALTIES = tuple(10.0**power for power in range(-8, 3))  # of ridge, as shares of the features' mean square
+HELD_BACK = 5  # every fifth row chooses the penalty
+
+
+@dataclass(frozen=True)
+class StateProbe:
+    """A linear map from latents to the environment's true state.
+
+    ``weight [features z]`` acts on features shifted by ``mean`` and scaled by ``std``; ``bias [z]`` is the
+    mean state.
+    """
+
+    mean: Tensor
+    std: Tensor
+    weight: Tensor
+    bias: Tensor
+
+    def __call__(self, latents: Float[Tensor, "*b p d"]) -> Float[Tensor, "*b z"]:
+        """Read the state from latents."""
+        features = latents.flatten(-2).double()
+        return ((features - self.mean) / self.std) @ self.weight + self.bias
+
+    def rmse(self, latents: Float[Tensor, "*b p d"], state: Float[Tensor, "*b z"]) -> Float[Tensor, " z"]:
+        """Return the root mean squared error of each component of the state, in its own unit."""
+        return (self(latents) - state.double()).flatten(0, -2).square().mean(dim=0).sqrt()
+
+
+def fit_state_probe(latents: Float[Tensor, "n p d"], state: Float[Tensor, "n z"]) -> StateProbe:
+    """Fit by ridge regression; every fifth row chooses the penalty, then all rows count.
+
+    Raises:
+        ValueError: fewer than 10 rows.
+    """
+    if len(latents) < 2 * HELD_BACK:
+        raise ValueError(f"a state probe is fitted to {2 * HELD_BACK} rows or more, got {len(latents)}")
+    held = torch.arange(len(latents)) % HELD_BACK == 0
+    tried = [_fit(latents[~held], state[~held], penalty) for penalty in PENALTIES]
+    scores = torch.stack([probe.rmse(latents[held], state[held]).square().sum() for probe in tried])
+    best = int(scores.nan_to_num(nan=torch.inf).argmin())
+    return _fit(latents, state, PENALTIES[best])
+
+
+def _fit(latents: Tensor, state: Tensor, penalty: float) -> StateProbe:
+    features, target = latents.flatten(1).double(), state.double()
+    mean, std = features.mean(dim=0), features.std(dim=0).clamp_min(1e-6)
+    x, bias = (features - mean) / std, target.mean(dim=0)
+    gram = x.T @ x
+    gram.diagonal().add_(penalty * len(x))
+    return StateProbe(mean, std, torch.linalg.solve(gram, x.T @ (target - bias)), bias)

@@ -1,0 +1,156 @@
+"""The two kinds of run, behind one protocol: pretraining from video files, and world models from episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import torch
+
+from worldjepa.album import Album
+from worldjepa.config import TrainConfig
+from worldjepa.dream_album import DreamAlbum
+from worldjepa.dynamics_outcome import RESULT, evaluate_dynamics
+from worldjepa.model.world_model import WorldModel
+from worldjepa.outcome import evaluate
+from worldjepa.run_data import Data, find_data, training_batches
+from worldjepa.run_episodes import (
+    EpisodeData,
+    adopt_episodes,
+    find_episodes,
+    set_action_stats,
+    window_batches,
+)
+from worldjepa.training.loop import Draw
+from worldjepa.types import Batches
+
+
+@runtime_checkable
+class Use(Protocol):
+    """What the stages of a run ask of the data that it trains on. ``config`` is complete with it."""
+
+    @property
+    def config(self) -> TrainConfig:
+        """The settings, with what only the data can say."""
+        ...
+
+    @property
+    def root(self) -> Path:
+        """Where the data is."""
+        ...
+
+    def lines(self) -> list[str]:
+        """Return a line of text for each thing that is trained on: the list that a run is frozen to."""
+        ...
+
+    def prepare(self, model: WorldModel) -> None:
+        """Tell a fresh model what it has to know of the data."""
+        ...
+
+    def batches(self, device: torch.device, first_step: int) -> Batches:
+        """Return this rank's batches from ``first_step`` on."""
+        ...
+
+    def pictures(self, run_dir: Path) -> Draw | None:
+        """Return what draws pictures during training."""
+        ...
+
+    def evaluated(self, run_dir: Path) -> bool:
+        """Tell whether a finished run was evaluated."""
+        ...
+
+    def evaluate(self, run_dir: Path, device: torch.device) -> None:
+        """Say what the run learnt."""
+        ...
+
+
+@dataclass(frozen=True)
+class VideoUse:
+    """Masked latent prediction from video files."""
+
+    config: TrainConfig
+    data: Data
+
+    @classmethod
+    def find(cls, config: TrainConfig) -> VideoUse:
+        """List the files (errors: those of ``find_data``)."""
+        return cls(config, find_data(config))
+
+    @property
+    def root(self) -> Path:
+        """Where the first source is."""
+        return Path(self.data.sources[0].files.root)
+
+    def lines(self) -> list[str]:
+        """Return a line for each training file."""
+        return self.data.lines()
+
+    def prepare(self, model: WorldModel) -> None:
+        """Tell it nothing: a video encoder knows its preprocessing."""
+
+    def batches(self, device: torch.device, first_step: int) -> Batches:
+        """Return batches of clips."""
+        return training_batches(self.config, self.data, device, first_step)
+
+    def pictures(self, run_dir: Path) -> Draw | None:
+        """Draw masks and latents."""
+        return Album(self.config, self.data, run_dir).draw
+
+    def evaluated(self, run_dir: Path) -> bool:
+        """Tell whether the labels were probed."""
+        return (run_dir / "labels.json").exists()
+
+    def evaluate(self, run_dir: Path, device: torch.device) -> None:
+        """Probe the labels."""
+        evaluate(self.config, self.data, run_dir, device)
+
+
+@dataclass(frozen=True)
+class EpisodeUse:
+    """Latent dynamics from episodes with actions."""
+
+    config: TrainConfig
+    data: EpisodeData
+
+    @classmethod
+    def find(cls, config: TrainConfig, run_dir: Path) -> EpisodeUse:
+        """Open the episodes (errors: those of ``find_episodes`` and ``adopt_episodes``)."""
+        data = find_episodes(config, run_dir)
+        return cls(adopt_episodes(config, data), data)
+
+    @property
+    def root(self) -> Path:
+        """Where the episodes are."""
+        return self.data.root
+
+    def lines(self) -> list[str]:
+        """Return a line for each training episode."""
+        return self.data.lines()
+
+    def prepare(self, model: WorldModel) -> None:
+        """Tell it how the actions are spread."""
+        set_action_stats(model, self.data)
+
+    def batches(self, device: torch.device, first_step: int) -> Batches:
+        """Return batches of windows."""
+        return window_batches(self.config, self.data, device, first_step)
+
+    def pictures(self, run_dir: Path) -> Draw | None:
+        """Draw imagined frames below real ones, where a head draws pixels."""
+        return DreamAlbum(self.config, self.data, run_dir).draw
+
+    def evaluated(self, run_dir: Path) -> bool:
+        """Tell whether the rollouts were measured."""
+        return (run_dir / RESULT).exists()
+
+    def evaluate(self, run_dir: Path, device: torch.device) -> None:
+        """Measure the rollouts."""
+        evaluate_dynamics(self.config, self.data, run_dir, device)
+
+
+KINDS: dict[str, Callable[[TrainConfig, Path], Use]] = {
+    "masked": lambda config, _: VideoUse.find(config),
+    "dynamics": EpisodeUse.find,
+}
