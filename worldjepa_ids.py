@@ -49,7 +49,7 @@ def _register_after(loader):
 def _register():
     try:
         import worldjepa.envs  # noqa: F401
-    except KeyError as error:  # a half-removed or half-edited worldjepa must not break who uses Gymnasium
+    except Exception as error:  # a half-removed or half-edited worldjepa must not break who uses Gymnasium
         import logging
 
         logging.getLogger("worldjepa").warning(
