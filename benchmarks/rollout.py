@@ -79,8 +79,9 @@ class Case:
         torch.manual_seed(0)
         side = round(self.tokens**0.5)
         grid = (side, side) if side * side == self.tokens else (1, self.tokens)
-        sizes = {"latent_dim": LATENT, "action_dim": ACTION, "dim": 192, "depth": 6, "num_heads": 6}
-        model = ActionPredictor(grid=grid, **sizes)
+        model = ActionPredictor(
+            latent_dim=LATENT, action_dim=ACTION, grid=grid, dim=192, depth=6, num_heads=6
+        )
         for parameter in model.parameters():
             parameter.data.normal_(std=0.05)
         return model.eval()

@@ -62,6 +62,7 @@ def test_it_collects_trains_and_measures(run_dir):
 
 def test_it_loads_with_all_it_needs(run_dir):
     model = worldjepa.load(run_dir)
+    assert model.predictor is not None and model.action_stats is not None
     assert (model.action_block, model.predictor.action_dim, model.predictor.grid.p) == (2, 4, 1)
     assert set(model.heads) == {"pixels"}
     assert 0.2 < float(model.action_stats.std.mean()) < 0.9  # of actions in [-1, 1]
@@ -99,6 +100,7 @@ def test_a_pretrained_video_encoder_may_stay_frozen(run_dir, corpus, tmp_path):
     assert main(words) == 0
     ours, theirs = worldjepa.load(tmp_path / "run"), worldjepa.load(tmp_path / "video")
     frames = torch.randint(0, 256, (1, 1, 3, 32, 32), dtype=torch.uint8)
+    assert theirs.target_encoder is not None
     theirs.target_encoder.attention, theirs.target_encoder.frames_per_step = "step", 1
     torch.testing.assert_close(ours.encode(frames), theirs.encode(frames))
     assert ours.rollout(ours.encode(frames), torch.zeros(1, 2, 4)).shape == (1, 2, 4, 32)
@@ -112,6 +114,7 @@ def test_episodes_of_other_widths_are_refused(run_dir, tmp_path, capsys):
 
 def test_from_config_asks_the_environment_for_its_actions():
     model = worldjepa.from_config("two_rooms")
+    assert model.predictor is not None
     assert (model.predictor.action_dim, model.action_block) == (10, 5)
     tiny = worldjepa.from_config("two_rooms", overrides=["model=tiny", "model.action_dim=2"])
     assert tiny.encoder.dim == 192

@@ -1,8 +1,8 @@
 """From a command line to checked settings, before torch is imported; then what was left unset, by device.
 
-``compose`` (training) and ``compose_collection`` read the words (``overrides.py``), let Hydra join the files
-of ``conf/`` and check the result by name, type (``schema.py``) and range (``validate.py``). ``fill`` gives
-the settings that nobody chose the values of ``conf/profile/<kind>.yaml``.
+``compose`` (training), ``compose_collection`` and ``compose_plan`` read the words (``overrides.py``), let
+Hydra join the files of ``conf/`` and check the result by name, type (``schema.py``) and range
+(``validate.py``). ``fill`` gives the settings that nobody chose the values of ``conf/profile/<kind>.yaml``.
 """
 
 from __future__ import annotations
@@ -25,14 +25,19 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
-from worldjepa.config import CollectConfig, TrainConfig
+from worldjepa.config import CollectConfig, PlanConfig, TrainConfig
 from worldjepa.hardware import batch_size_for, cpu_has_bf16
 from worldjepa.overrides import REMOVE, Command, read_flags, read_words
-from worldjepa.schema import ConfigError, field_types, from_dict, is_settings, unknown_setting
+from worldjepa.schema import ConfigError, field_types, from_dict, is_settings, to_dict, unknown_setting
 from worldjepa.validate import validate
 from worldjepa.validate_env import validate_collection
+from worldjepa.validate_plan import validate_plan
 
-SCHEMAS: dict[str, type] = {"train": TrainConfig, "collect": CollectConfig}  # by the file of conf/
+SCHEMAS: dict[str, type] = {  # by the file of conf/
+    "train": TrainConfig,
+    "collect": CollectConfig,
+    "plan": PlanConfig,
+}
 ALTERNATIVES = {"data.fps": "data.frame_skip", "data.frame_skip": "data.fps"}
 
 
@@ -61,6 +66,45 @@ def compose_collection(argv: Sequence[str]) -> CollectConfig:
         name = (config.env.id or "").rpartition(":")[2].replace("/", "-")
         config.data.root = f"runs/episodes/{name}"
     return config
+
+
+def compose_plan(argv: Sequence[str]) -> tuple[PlanConfig, TrainConfig]:
+    """Return what ``python -m worldjepa.plan`` is asked for, such as ``["run.dir=runs/a"]``, and its run.
+
+    Settings of ``plan`` that the words leave out are those that the run was trained with. Raises
+    ``ConfigError``, one line that names the setting.
+    """
+    command, words = read_flags(argv)
+    if command.config_dir:
+        raise ConfigError(
+            "--config-dir: planning takes its settings from the run and the command; leave it out"
+        )
+    read_words(command, words, PlanConfig, {})
+    given = dict(command.settings)
+    run_dir = _home(given.get("run.dir"))
+    run = _stored(run_dir)
+    kept = {f"plan.{name}": value for name, value in to_dict(run.plan).items()}
+    if "plan.planner" in given:
+        del kept["plan.planner_settings"]  # another planner's
+    command.settings[:0] = [(name, value) for name, value in kept.items() if name not in given]
+    config, _ = _joined(command, "plan")
+    config.run.dir, config.data.root = run_dir, _home(config.data.root)
+    validate_plan(config)
+    return config, run
+
+
+def _stored(run_dir: str | None) -> TrainConfig:
+    """Return the settings that a run was trained with."""
+    if run_dir is None:
+        raise ConfigError("run.dir: no run is named; add one, such as run.dir=runs/two_rooms")
+    path = Path(run_dir) / "config.yaml"
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(
+            f"run.dir={run_dir}: no run was trained there ({path} cannot be read: {error})"
+        ) from error
+    return from_dict(values)
 
 
 def fill(config: TrainConfig, argv: Sequence[str], kind: str) -> tuple[TrainConfig, str]:

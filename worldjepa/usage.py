@@ -41,6 +41,45 @@ COLLECT_SETTINGS = {
 }
 
 
+PLAN_SETTINGS = {
+    "run.dir=FOLDER": "the run whose world model plans; plan.json, report.html and the film go there",
+    "plan.protocol=lewm|anywhere": "goals 25 steps on in the episode, or anywhere in other episodes",
+    "plan.beside=[anywhere]": "protocols to report beside it",
+    "plan.episodes=N": "tasks of each protocol, at once; starts already at the goal are drawn anew",
+    "plan.goal_offset=N plan.budget=N": "environment steps to the goal in the recording, and allowed",
+    "plan.offsets=[N,N]": "further goal offsets to try",
+    "plan.success={KEY: X}": "keys of info and how close to the goal they have to come (none: its flag)",
+    "plan.planner=NAME": "cem, icem, mppi, gradient, refined_cem, random_shooting, categorical_cem",
+    "plan.planner_settings={name: value}": "its arguments, such as {num_samples: 300, iterations: 10}",
+    "plan.reduction=NAME": "what of the distances along a plan counts: last_plus, smallest, last, mean",
+    "plan.horizon=N plan.replan_every=N": "action blocks of a plan, and how many are carried out",
+    "plan.time_budget_s=X": "for one plan; the best one found by then is taken",
+    "data.root=FOLDER": "other episodes to take starts and goals from",
+    "env.id=ID env.kwargs={name: value}": "another environment than the episodes were recorded in",
+    "seed=0 device=auto|cpu|cuda": "everything random follows from the seed",
+}
+
+
+def plan_usage() -> str:
+    """Return the help of ``python -m worldjepa.plan``."""
+    settings = "\n".join(f"  {name:<37}{text}" for name, text in PLAN_SETTINGS.items())
+    return f"""usage: python -m worldjepa.plan run.dir=FOLDER [name=value ...]
+
+Plans with the world model of a run toward goals of recorded episodes, and says how many it reaches, beside
+doing nothing, random actions, the recorded actions, and the same planner with a perfect model if there is
+one.
+
+settings (what is left out is as the run was trained):
+{settings}
+
+options:
+  --cfg              print the settings that the command asks for, and stop
+  --help             print this page
+
+example:
+  python -m worldjepa.plan run.dir=runs/two_rooms plan.episodes=200 plan.offsets=[10,50]"""
+
+
 def collect_usage() -> str:
     """Return the help of ``python -m worldjepa.collect``."""
     settings = "\n".join(f"  {name:<30}{text}" for name, text in COLLECT_SETTINGS.items())

@@ -15,6 +15,7 @@ from worldjepa.dream_album import DreamAlbum
 from worldjepa.dynamics_outcome import RESULT, evaluate_dynamics
 from worldjepa.model.world_model import WorldModel
 from worldjepa.outcome import evaluate
+from worldjepa.planning_outcome import evaluate_planning, planned
 from worldjepa.run_data import Data, find_data, training_batches
 from worldjepa.run_episodes import (
     EpisodeData,
@@ -142,12 +143,13 @@ class EpisodeUse:
         return DreamAlbum(self.config, self.data, run_dir).draw
 
     def evaluated(self, run_dir: Path) -> bool:
-        """Tell whether the rollouts were measured."""
-        return (run_dir / RESULT).exists()
+        """Tell whether the rollouts were measured, and the plans if they are to be."""
+        return (run_dir / RESULT).exists() and planned(self.config, run_dir)
 
     def evaluate(self, run_dir: Path, device: torch.device) -> None:
-        """Measure the rollouts."""
+        """Measure the rollouts, then what planning with them reaches."""
         evaluate_dynamics(self.config, self.data, run_dir, device)
+        evaluate_planning(self.config, self.data, run_dir, device)
 
 
 KINDS: dict[str, Callable[[TrainConfig, Path], Use]] = {

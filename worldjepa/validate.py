@@ -15,6 +15,7 @@ from worldjepa.config import STRATEGIES, DataConfig, EnvConfig, OptimConfig, Tra
 from worldjepa.ranges import at_least, divides, one_of, ordered, positive, require, share
 from worldjepa.schema import ConfigError, build
 from worldjepa.validate_model import check_model, check_objective
+from worldjepa.validate_plan import check_planning
 
 LAYOUTS = {
     "masked": ("auto", "csv", "folders", "flat", "ssv2", "images"),
@@ -37,6 +38,7 @@ def validate(config: TrainConfig) -> None:
     _check_masking(config)
     _check_optim(config.optim)
     _check_loop(config)
+    check_planning(config.plan)
 
 
 def require_data(config: TrainConfig) -> None:

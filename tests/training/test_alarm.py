@@ -50,6 +50,16 @@ def test_collapse_is_raised_once_after_three_looks(gauges, kind):
     assert kinds([HEALTHY] * 4 + [gauges] * 2 + [HEALTHY] + [gauges] * 2 + [HEALTHY] * 5) == []
 
 
+def test_a_world_of_few_degrees_of_freedom_may_have_a_low_rank():
+    watch = Watch()
+    for gauges in [HEALTHY] * 2 + [replace(HEALTHY, effective_rank=4.8)] * 5 + [LINE] * 5:
+        watch, word = judge(watch, gauges, 0.9, world=True)
+        assert word is None
+    for _ in range(3):
+        watch, word = judge(watch, replace(HEALTHY, effective_rank=1.4), 0.9, world=True)
+    assert isinstance(word, CollapseAlarm) and word.kind == "rank"
+
+
 def test_a_run_that_recovers_and_falls_again_is_told_twice():
     assert kinds([HEALTHY] * 2 + [POINT] * 5 + [HEALTHY] * 3 + [POINT] * 5) == [(5, "point"), (13, "point")]
 

@@ -47,8 +47,9 @@ class VectorHead(nn.Module):
 class PixelHead(nn.Module):
     """The frame of a latent step, RGB, as the training frames in [0, 1] (not clipped).
 
-    Each square of the frame is drawn by one MLP from its token and its place; a pooled latent is given to
-    all places alike.
+    Each token draws its square of the frame; a pooled latent draws all of it. The first layer is a sine (SIREN,
+    arXiv:2006.09661): where something small stands turns slowly in a latent, and an MLP of smooth steps takes
+    many times longer to draw it sharply.
     """
 
     def __init__(
@@ -61,18 +62,19 @@ class PixelHead(nn.Module):
         channels: int = 3,
     ):
         super().__init__()
-        side = math.gcd(image_size, 16)
-        self.places = grid if grid != (1, 1) else (image_size // side, image_size // side)
-        self.square = (image_size // self.places[0], image_size // self.places[1])
-        self.channels = channels
+        if image_size % grid[0] or image_size % grid[1]:
+            raise ValueError(f"image_size={image_size} does not divide into a grid of {grid} squares")
+        self.grid, self.channels = grid, channels
+        self.square = (image_size // grid[0], image_size // grid[1])
         self.embed = Linear(latent_dim, hidden_dim)
-        self.place = nn.Parameter(torch.randn(self.places[0] * self.places[1], hidden_dim))
         self.fc = Linear(hidden_dim, hidden_dim)
         self.out = Linear(hidden_dim, channels * self.square[0] * self.square[1])
+        nn.init.normal_(self.embed.weight, std=0.3)
+        nn.init.uniform_(self.embed.bias, -math.pi, math.pi)
 
     def forward(self, latents: Float[Tensor, "b l p d"]) -> Float[Tensor, "b l c y x"]:
         """Return the frame drawn from each latent step."""
-        squares = self.out(F.gelu(self.fc(F.gelu(self.embed(latents) + self.place))))
-        (h, w), (y, x) = self.places, self.square
+        squares = self.out(F.gelu(self.fc(torch.sin(self.embed(latents)))))
+        (h, w), (y, x) = self.grid, self.square
         frames = rearrange(squares, "b l (h w) (c y x) -> b l c (h y) (w x)", h=h, w=w, y=y, x=x)
         return frames.to(torch.promote_types(frames.dtype, torch.float32))

@@ -9,7 +9,7 @@ are pure.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -77,7 +77,8 @@ def begin(
             steps = steps.clamp_min(PADDING)
         before = None if proprioception is None else proprioception[:, :-1]
         cached = predictor.context(known, past_actions, steps=steps, proprioception=before)
-        past = tuple(_within(layer, predictor).compact() for layer in cached)
+        seen = (_within(layer, predictor) for layer in cached)
+        past = tuple(None if layer is None else layer.compact() for layer in seen)
     return State(past, latents[:, -1], t - 1, first, measured)
 
 
@@ -105,7 +106,7 @@ def futures(
     tables = predictor.rotary(_positions(state, horizon))
     latents = state.pending.repeat_interleave(s, dim=0)
     measured = None if state.proprioception is None else state.proprioception.repeat_interleave(s, dim=0)
-    own: list[KeyValues | None] = [None] * len(predictor.blocks)
+    own: Sequence[KeyValues | None] = [None] * len(predictor.blocks)
     found = []
     for step in range(horizon):
         kept = None if window is None else max(0, window - 1 - step) * q
@@ -118,7 +119,7 @@ def futures(
         ]
         table = tables.cut(slice(step * q, (step + 1) * q)).for_each(s)
         prediction, grown = predictor.next(latents, actions[:, :, step].flatten(0, 1), table, pasts, measured)
-        own, measured = list(grown), None
+        own, measured = grown, None
         latents = norm(prediction).to(latents.dtype)
         found.append(latents)
     return torch.stack(found, dim=1).unflatten(0, (b, s))

@@ -14,6 +14,8 @@ from worldjepa.training.health import Gauges
 _PATIENCE = 3  # looks in a row
 _STD_FLOOR, _STD_SHARE = 0.03, 0.1
 _RANK_FLOOR, _RANK_SHARE = 5.0, 0.15
+# A world of few degrees of freedom needs few directions: a sound model of a dot in two rooms ends at 4.8.
+_WORLD_RANK_FLOOR = 2.0
 _SCALE_SHARE = 0.01
 _ADVICE = (
     "Try, one at a time: a lower optim.lr (a third) or a longer optim.warmup; with an EMA target, a higher "
@@ -58,13 +60,13 @@ class Watch:
 
 
 def judge(
-    watch: Watch, gauges: Gauges, progress: float, *, frozen: bool = False
+    watch: Watch, gauges: Gauges, progress: float, *, frozen: bool = False, world: bool = False
 ) -> tuple[Watch, CollapseAlarm | HealthHint | None]:
     """Take note of one look at ``progress`` (0 to 1) of the run; return what it gives cause to say.
 
     A condition has to hold for three looks in a row, is reported once, and again only after it has
     passed. Floors count only for a run that has seen much better, or has got half way without.
-    ``frozen`` latents cannot collapse, however alike they are.
+    ``frozen`` latents cannot collapse, however alike they are; those of a ``world`` model may have a low rank.
     """
     late = progress >= 0.5
     first_scale = watch.first_scale
@@ -74,7 +76,8 @@ def judge(
     point = gauges.std < _STD_FLOOR and (late or gauges.std < _STD_SHARE * best_std)
     scale = first_scale is not None and gauges.raw_scale < _SCALE_SHARE * first_scale
     # No "late" here: with few rows in a batch a low rank is all there can be.
-    rank = gauges.effective_rank < min(_RANK_FLOOR, _RANK_SHARE * best_rank)
+    floor = _WORLD_RANK_FLOOR if world else _RANK_FLOOR
+    rank = gauges.effective_rank < min(floor, _RANK_SHARE * best_rank)
     trivial = late and gauges.predictor >= min(gauges.copy_nearest, gauges.mean_latent)
     watch = Watch(
         best_std=best_std,
@@ -126,14 +129,15 @@ def _verdict(watch: Watch, gauges: Gauges) -> CollapseAlarm | HealthHint | None:
 class HealthMonitor:
     """A run's ``Watch``, kept between looks, with its state for the checkpoint."""
 
-    def __init__(self, total_steps: int, *, frozen: bool = False) -> None:
-        self.total_steps, self.frozen = total_steps, frozen
+    def __init__(self, total_steps: int, *, frozen: bool = False, world: bool = False) -> None:
+        self.total_steps, self.frozen, self.world = total_steps, frozen, world
         self.hint: HealthHint | None = None
         self._watch = Watch()
 
     def look(self, step: int, gauges: Gauges) -> CollapseAlarm | None:
         """Judge the gauges of ``step``; ``hint`` then holds what is worth saying short of an alarm."""
-        self._watch, said = judge(self._watch, gauges, step / max(1, self.total_steps), frozen=self.frozen)
+        progress = step / max(1, self.total_steps)
+        self._watch, said = judge(self._watch, gauges, progress, frozen=self.frozen, world=self.world)
         self.hint = said if isinstance(said, HealthHint) else None
         return said if isinstance(said, CollapseAlarm) else None
 

@@ -81,7 +81,7 @@ class Trainer:
         self.optimizer = make_optimizer(self.objective, self.config.optim)
         self.total = self.config.train.steps or 0
         frozen = not any(p.requires_grad for p in self.model.encoder.parameters())
-        self.monitor = HealthMonitor(self.total, frozen=frozen)
+        self.monitor = HealthMonitor(self.total, frozen=frozen, world=self.model.predictor is not None)
         self.wrapped = self._wrap()
 
     def _wrap(self) -> nn.Module:

@@ -1,0 +1,120 @@
+"""Environments in a batch that can be taken to any recorded moment: by a reset with its seed, and a replay.
+
+Their internals are not touched, so this works for any deterministic Gymnasium environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from jaxtyping import Bool, Float32, UInt8
+
+from worldjepa.config import EnvConfig
+from worldjepa.data.action_spec import action_spec
+from worldjepa.data.env_batch import row_of
+from worldjepa.data.env_making import make_batch, make_env
+from worldjepa.data.moments import Moment
+from worldjepa.data.recording import Recorder
+
+NEVER = 10**6  # environment steps; an evaluation has a budget of its own
+
+
+class Arena:
+    """``rows`` environments that step together; use it as a context manager.
+
+    A row whose episode ends keeps what was seen last, until the next ``replay``: ``frames [rows y x 3]`` of
+    side ``size``, ``proprioception [rows q]`` and ``state [rows z]`` where ``env`` names them, and ``infos``.
+
+    Raises:
+        ValueError: the environment cannot be made or shows other things than ``env`` says.
+    """
+
+    def __init__(self, env: EnvConfig, rows: int, *, size: int):
+        self.rows = rows
+        self.env = make_vector_env(env, rows)
+        self.spec = action_spec(self.env.single_action_space)
+        space = self.env.single_observation_space
+        self._recorder = Recorder(env, size, space, self.env.render, rows=rows)
+        self._seeds: list[int] = [0] * rows
+        self._ended = np.zeros(rows, bool)  # by the last step: to be reset before the next one
+        self.over = np.zeros(rows, bool)
+        self.infos: list[dict[str, Any]] = [{} for _ in range(rows)]
+        self.frames: UInt8[np.ndarray, "n y x 3"] = np.zeros((rows, size, size, 3), np.uint8)
+        self.proprioception: Float32[np.ndarray, "n q"] | None = None
+        self.state: Float32[np.ndarray, "n z"] | None = None
+
+    def replay(self, seeds: Sequence[int], actions: Sequence[Float32[np.ndarray, "k a"]]) -> None:
+        """Take row i to where ``actions[i]`` (in model form) lead after a reset with ``seeds[i]``.
+
+        Rows with fewer actions begin later, so that all arrive at once.
+        """
+        longest = max(len(one) for one in actions)
+        waits = np.array([longest - len(one) for one in actions])
+        self._seeds = list(seeds)
+        self._begin(np.ones(self.rows, bool))
+        for now in range(longest):
+            vectors = np.zeros((self.rows, self.spec.dim), np.float32)
+            for row in np.flatnonzero(waits <= now).tolist():
+                vectors[row] = actions[row][now - waits[row]]
+            self.step(self.spec.to_env(vectors))
+            due = waits == now + 1
+            if due.any():
+                self._begin(due)
+
+    def step(self, actions: np.ndarray) -> None:
+        """Make a step in every row, with actions as environments take them; rows that are over go unseen."""
+        if self._ended.any():
+            self._reset(self._ended)
+        seen = ~self.over
+        observation, _, terminated, truncated, info = self.env.step(actions)
+        self._see(self._recorder.take(observation, info), info, seen)
+        self._ended = np.asarray(terminated) | np.asarray(truncated)
+        self.over |= self._ended
+
+    def close(self) -> None:
+        """Close the environments."""
+        self.env.close()
+
+    def __enter__(self) -> Arena:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _begin(self, rows: Bool[np.ndarray, " n"]) -> None:
+        observation, info = self._reset(rows)
+        self.over &= ~rows
+        self._ended &= ~rows
+        self._see(self._recorder.take(observation, info), info, rows)
+
+    def _reset(self, rows: Bool[np.ndarray, " n"]) -> tuple[Any, dict[str, Any]]:
+        seeds: Any = self._seeds  # annotated too narrowly
+        return self.env.reset(seed=seeds, options={"reset_mask": rows.copy()})
+
+    def _see(self, moment: Moment, info: dict[str, Any], rows: Bool[np.ndarray, " n"]) -> None:
+        """Keep what ``rows`` show now."""
+        self.frames[rows] = moment.frames[self._recorder.cameras[0]][rows]
+        for name in ("proprioception", "state"):
+            values, before = getattr(moment, name), getattr(self, name)
+            if values is not None:
+                shown = rows.reshape(-1, *[1] * (values.ndim - 1))
+                setattr(self, name, values.copy() if before is None else np.where(shown, values, before))
+        for row in np.flatnonzero(rows).tolist():
+            self.infos[row] = row_of(info, row)
+
+
+def make_vector_env(env: EnvConfig, rows: int) -> VectorEnv:
+    """Make ``rows`` environments as one that leaves resetting to us: their own vector environment, if any."""
+    env = replace(env, max_episode_steps=NEVER)
+    batch = make_batch(env, rows)
+    if batch is not None:
+        return batch
+    return SyncVectorEnv([partial(make_env, env)] * rows, autoreset_mode=AutoresetMode.DISABLED)

@@ -1,0 +1,98 @@
+"""A perfect model: the environment itself, behind what a controller asks of a world model.
+
+With the same planner and cost it tells the planner's failures from the model's. Its latent is the true state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from worldjepa.config import EnvConfig
+from worldjepa.data.action_spec import ActionSpec, action_spec
+from worldjepa.evaluation.arena import make_vector_env
+
+
+class OracleWorld(nn.Module):
+    """Predicts ``len(seeds)`` environments by simulating every candidate in a vector environment.
+
+    Row i of a batch is predicted in the room that its seed gives. The present state comes as proprioception;
+    pictures are not looked at, and a goal is a state ``[b 1 z]``.
+    """
+
+    def __init__(self, env: EnvConfig, seeds: Sequence[int], *, action_block: int, state_dim: int):
+        super().__init__()
+        self._config, self._seeds, self._rows = env, list(seeds), 0
+        self.action_block, self.image_size, self.device = action_block, 8, torch.device("cpu")
+        self.encoder = SimpleNamespace(frames_per_step=1, attention="step")
+        self.heads: dict[str, nn.Module] = {}
+        self._simulate(1)
+        self.spec: ActionSpec = action_spec(self._env.single_action_space)
+        width = self.spec.dim * action_block
+        self.predictor = SimpleNamespace(action_dim=width, proprioception_dim=state_dim)
+        self.eval()
+
+    def encode(self, frames: Tensor) -> Float[Tensor, "b t 1 1"]:
+        """Return nothing of interest: what counts is measured."""
+        return torch.zeros(*frames.shape[:2], 1, 1)
+
+    def rollout(
+        self, latents: Tensor, actions: Float[Tensor, "b s l a"], *, proprioception: Any, **_: Any
+    ) -> Float[Tensor, "b s l 1 z"]:
+        """Simulate the candidates from the last measured state of each row."""
+        b, s = actions.shape[:2]
+        assert b == len(self._seeds), "every environment plans at the same time"
+        if s > self._rows // b:
+            self._simulate(s)
+        each = self._rows // b  # planners may ask for fewer candidates later on; the other rows idle
+        moves = np.zeros((self.action_block * actions.shape[2], b, each, self.spec.dim))
+        moves[:, :, :s] = rearrange(
+            actions.double().numpy(), "b s l (k a) -> (l k) b s a", k=self.action_block
+        )
+        self._env.set_state(np.repeat(proprioception[:, -1].numpy(), each, axis=0))
+        over = np.zeros(self._rows, bool)
+        found: list[np.ndarray] = []
+        state = np.zeros(0)
+        for number, move in enumerate(
+            self.spec.to_env(moves.reshape(len(moves), -1, self.spec.dim)), start=1
+        ):
+            _, _, terminated, truncated, info = self._env.step(move)
+            fresh = _state(info, self._config.state)
+            state = fresh if number == 1 else np.where(over[:, None], state, fresh)
+            ended = terminated | truncated
+            over |= ended
+            if ended.any():  # it goes on unseen
+                self._env.reset(seed=self._room_seeds(), options={"reset_mask": ended})
+            if number % self.action_block == 0:
+                found.append(state)
+        futures = torch.from_numpy(np.stack(found)).to(actions.dtype)
+        return rearrange(futures, "l (b s) z -> b s l 1 z", b=b)[:, :s]
+
+    def close(self) -> None:
+        """Close the environments."""
+        self._env.close()
+
+    def _simulate(self, each: int) -> None:
+        """Make room for ``each`` candidates a row."""
+        if self._rows:
+            self._env.close()
+        self._rows = each * len(self._seeds)
+        self._env: Any = make_vector_env(self._config, self._rows)
+        self._env.reset(seed=self._room_seeds())
+        self._env = self._env.unwrapped
+
+    def _room_seeds(self) -> Any:
+        return np.repeat(self._seeds, self._rows // len(self._seeds)).tolist()
+
+
+def _state(info: dict[str, Any], keys: Sequence[str]) -> np.ndarray:
+    return np.concatenate(
+        [np.asarray(info[key], np.float32).reshape(len(info[key]), -1) for key in keys], axis=-1
+    )

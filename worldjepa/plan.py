@@ -1,0 +1,60 @@
+"""``python -m worldjepa.plan run.dir=runs/two_rooms``: read the settings, then judge the run's plans."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+
+import yaml
+
+from worldjepa.compose import compose_plan, read_flags
+from worldjepa.config import PlanConfig, TrainConfig
+from worldjepa.refusals import exit_code
+from worldjepa.schema import ConfigError, to_dict
+from worldjepa.usage import plan_usage
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Plan as the words of ``argv`` say and return the exit code: 2 for a mistake of the caller's."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        flags = read_flags(argv)[0]
+        if flags.help:
+            sys.stdout.write(plan_usage() + "\n")
+            return 0
+        config, run = compose_plan(argv)
+        if flags.show:
+            sys.stdout.write(yaml.safe_dump(to_dict(config), sort_keys=False))
+            return 0
+    except ConfigError as error:
+        return _refuse(error, 2)
+    return _plan(config, run)
+
+
+def _plan(config: PlanConfig, run: TrainConfig) -> int:
+    # torch comes in only now: a wrong word was answered at once
+    from worldjepa.planning_outcome import judge_run
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
+    logging.getLogger("worldjepa").setLevel(logging.INFO)
+    try:
+        judge_run(config, run)
+    except KeyboardInterrupt:
+        return _refuse("interrupted", 128 + signal.SIGINT)
+    except (ValueError, OSError, RuntimeError) as error:
+        code = exit_code(error)
+        if code is None:
+            raise
+        return _refuse(error, code)
+    return 0
+
+
+def _refuse(error: Exception | str, code: int) -> int:
+    sys.stderr.write(f"worldjepa.plan: {error}\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
