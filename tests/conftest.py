@@ -38,3 +38,14 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     few = CorpusSettings(train_videos=24, val_videos=8, size=32)
     return ensure_corpus(tmp_path_factory.mktemp("corpus"), few)
+
+
+@pytest.fixture(scope="session")
+def world_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Collect, train and measure a tiny world model; return its run folder."""
+    from tests.runs import TINY_WORLD
+    from worldjepa.train import main
+
+    folder = tmp_path_factory.mktemp("runs") / "point"
+    assert main([*TINY_WORLD, f"run.dir={folder}"]) == 0
+    return folder

@@ -27,6 +27,35 @@ TINY = [
     "train.health_every=4",
 ]
 
+TINY_WORLD = [
+    "+experiment=gym",
+    "env.id=worldjepa/Point-v0",
+    "env.state=[position]",
+    "collect.num_episodes=12",
+    "device=cpu",
+    "data.size=16",
+    "data.num_frames=4",
+    "data.num_workers=0",
+    "objective.rollout_steps=2",
+    "model.encoder.dim=24",
+    "model.encoder.depth=1",
+    "model.encoder.num_heads=2",
+    "model.encoder.patch_size=8",
+    "model.encoder.projector.latent_dim=8",
+    "model.encoder.projector.hidden_dim=16",
+    "model.predictor.dim=24",
+    "model.predictor.depth=1",
+    "model.predictor.num_heads=2",
+    "model.heads=[pixels]",
+    "objective.weights.pixels=1.0",
+    "objective.sigreg_projections=16",
+    "train.batch_size=8",
+    "train.steps=6",
+    "train.checkpoint_every=3",
+    "train.health_every=3",
+    "train.picture_every=6",
+]
+
 
 def start(words):
     """Start a run as a user does, in a process of its own."""

@@ -6,62 +6,27 @@ import pytest
 import torch
 
 import worldjepa
+from tests.runs import TINY, TINY_WORLD
 from worldjepa.train import main
 
-TINY_WORLD = [
-    "+experiment=gym",
-    "env.id=worldjepa/Point-v0",
-    "env.state=[position]",
-    "collect.num_episodes=12",
-    "device=cpu",
-    "data.size=16",
-    "data.num_frames=4",
-    "data.num_workers=0",
-    "objective.rollout_steps=2",
-    "model.encoder.dim=24",
-    "model.encoder.depth=1",
-    "model.encoder.num_heads=2",
-    "model.encoder.patch_size=8",
-    "model.encoder.projector.latent_dim=8",
-    "model.encoder.projector.hidden_dim=16",
-    "model.predictor.dim=24",
-    "model.predictor.depth=1",
-    "model.predictor.num_heads=2",
-    "model.heads=[pixels]",
-    "objective.weights.pixels=1.0",
-    "objective.sigreg_projections=16",
-    "train.batch_size=8",
-    "train.steps=6",
-    "train.checkpoint_every=3",
-    "train.health_every=3",
-    "train.picture_every=6",
-]
 
-
-@pytest.fixture(scope="module")
-def run_dir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "point"
-    assert main([*TINY_WORLD, f"run.dir={folder}"]) == 0
-    return folder
-
-
-def test_it_collects_trains_and_measures(run_dir):
-    assert len(list((run_dir / "episodes").glob("**/*.safetensors"))) == 12
-    records = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+def test_it_collects_trains_and_measures(world_run):
+    assert len(list((world_run / "episodes").glob("**/*.safetensors"))) == 12
+    records = [json.loads(line) for line in (world_run / "metrics.jsonl").read_text().splitlines()]
     assert records[-1]["step"] == 6
     terms = {"loss", "prediction", "rollout", "sigreg", "inverse_dynamics", "pixels"}
     assert terms <= set(records[-1])
-    found = json.loads((run_dir / "dynamics.json").read_text())
+    found = json.loads((world_run / "dynamics.json").read_text())
     horizon = len(found["rollout"]["predicted"])
     assert {len(found["rollout"][name]) for name in ("copied", "shuffled")} == {horizon}
     assert found["rollout"]["context"] + horizon == 11  # episodes of 20 steps, in blocks of 2
     assert found["state"]["names"] == ["position.0", "position.1"]
     assert len(found["state"]["ahead"]) == horizon
-    assert (run_dir / "pictures" / "imagined_00000006.png").stat().st_size > 1000
+    assert (world_run / "pictures" / "imagined_00000006.png").stat().st_size > 1000
 
 
-def test_it_loads_with_all_it_needs(run_dir):
-    model = worldjepa.load(run_dir)
+def test_it_loads_with_all_it_needs(world_run):
+    model = worldjepa.load(world_run)
     assert model.predictor is not None and model.action_stats is not None
     assert (model.action_block, model.predictor.action_dim, model.predictor.grid.p) == (2, 4, 1)
     assert set(model.heads) == {"pixels"}
@@ -73,30 +38,33 @@ def test_it_loads_with_all_it_needs(run_dir):
     assert model.heads["pixels"](future[:, 0]).shape == (2, 4, 3, 16, 16)
 
 
-def test_a_finished_run_says_so_and_other_settings_are_refused(run_dir, caplog, capsys):
+def test_a_finished_run_says_so_and_other_settings_are_refused(world_run, caplog, capsys):
     caplog.set_level("INFO", logger="worldjepa")
-    assert main([*TINY_WORLD, f"run.dir={run_dir}"]) == 0
+    assert main([*TINY_WORLD, f"run.dir={world_run}"]) == 0
     assert "is finished: 6 steps" in caplog.text
-    assert main([*TINY_WORLD, f"run.dir={run_dir}", "model.action_block=4"]) == 2
+    assert main([*TINY_WORLD, f"run.dir={world_run}", "model.action_block=4"]) == 2
     assert "model.action_block" in capsys.readouterr().err
 
 
-def test_recorded_episodes_serve_another_run(run_dir, tmp_path):
-    words = [*TINY_WORLD, f"data.root={run_dir / 'episodes'}", f"run.dir={tmp_path / 'run'}", "objective=ema"]
+def test_recorded_episodes_serve_another_run(world_run, tmp_path):
+    words = [
+        *TINY_WORLD,
+        f"data.root={world_run / 'episodes'}",
+        f"run.dir={tmp_path / 'run'}",
+        "objective=ema",
+    ]
     assert main([*words, "train.precision=fp32", "train.steps=3"]) == 0
     model = worldjepa.load(tmp_path / "run")
     assert model.target_encoder is not None
     assert not (tmp_path / "run" / "episodes").exists()
 
 
-def test_a_pretrained_video_encoder_may_stay_frozen(run_dir, corpus, tmp_path):
-    from tests.runs import TINY
-
+def test_a_pretrained_video_encoder_may_stay_frozen(world_run, corpus, tmp_path):
     assert main([*TINY, f"data.root={corpus}", f"run.dir={tmp_path / 'video'}", "train.steps=2"]) == 0
     words = [word for word in TINY_WORLD if not word.startswith(("model.encoder", "data.size"))]
     words = [word for word in words if "sigreg" not in word]
     words += ["objective=frozen", f"model.frozen={tmp_path / 'video'}", f"run.dir={tmp_path / 'run'}"]
-    words += [f"data.root={run_dir / 'episodes'}", "data.size=32", "train.steps=3"]
+    words += [f"data.root={world_run / 'episodes'}", "data.size=32", "train.steps=3"]
     assert main(words) == 0
     ours, theirs = worldjepa.load(tmp_path / "run"), worldjepa.load(tmp_path / "video")
     frames = torch.randint(0, 256, (1, 1, 3, 32, 32), dtype=torch.uint8)
@@ -106,8 +74,8 @@ def test_a_pretrained_video_encoder_may_stay_frozen(run_dir, corpus, tmp_path):
     assert ours.rollout(ours.encode(frames), torch.zeros(1, 2, 4)).shape == (1, 2, 4, 32)
 
 
-def test_episodes_of_other_widths_are_refused(run_dir, tmp_path, capsys):
-    words = [*TINY_WORLD, f"data.root={run_dir / 'episodes'}", f"run.dir={tmp_path / 'run'}"]
+def test_episodes_of_other_widths_are_refused(world_run, tmp_path, capsys):
+    words = [*TINY_WORLD, f"data.root={world_run / 'episodes'}", f"run.dir={tmp_path / 'run'}"]
     assert main([*words, "model.action_dim=3"]) == 2
     assert "model.action_dim=3: the episodes of" in capsys.readouterr().err
 

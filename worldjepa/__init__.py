@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from worldjepa.build import from_config
     from worldjepa.loading import load
+    from worldjepa.model.action_predictor import ActionPredictor
     from worldjepa.model.encoder import VideoEncoder
     from worldjepa.model.predictor import MaskedPredictor
     from worldjepa.model.world_model import WorldModel
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "ActionPredictor",
     "MPCController",
     "MaskedPredictor",
     "VideoEncoder",
@@ -30,6 +32,7 @@ __all__ = [
 
 # torch takes seconds to load, so a name is looked up in its module when it is first asked for
 _HOMES = {
+    "ActionPredictor": "worldjepa.model.action_predictor",
     "MPCController": "worldjepa.planning.controller",
     "MaskedPredictor": "worldjepa.model.predictor",
     "VideoEncoder": "worldjepa.model.encoder",

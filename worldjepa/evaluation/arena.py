@@ -29,7 +29,7 @@ class Arena:
     """``rows`` environments that step together; use it as a context manager.
 
     A row whose episode ends keeps what was seen last, until the next ``replay``: ``frames [rows y x 3]`` of
-    side ``size``, ``proprioception [rows q]`` and ``state [rows z]`` where ``env`` names them, and ``infos``.
+    side ``size``, ``proprioception [rows q]`` and ``state [rows z]`` where ``env`` names them, and ``info``.
 
     Raises:
         ValueError: the environment cannot be made or shows other things than ``env`` says.
@@ -44,12 +44,12 @@ class Arena:
         self._seeds: list[int] = [0] * rows
         self._ended = np.zeros(rows, bool)  # by the last step: to be reset before the next one
         self.over = np.zeros(rows, bool)
-        self.infos: list[dict[str, Any]] = [{} for _ in range(rows)]
+        self._infos: list[dict[str, Any]] = [{}] * rows  # of the whole batch, when a row was looked at last
         self.frames: UInt8[np.ndarray, "n y x 3"] = np.zeros((rows, size, size, 3), np.uint8)
         self.proprioception: Float32[np.ndarray, "n q"] | None = None
         self.state: Float32[np.ndarray, "n z"] | None = None
 
-    def replay(self, seeds: Sequence[int], actions: Sequence[Float32[np.ndarray, "k a"]]) -> None:
+    def replay(self, seeds: Sequence[int], actions: Sequence[Float32[np.ndarray, "_ a"]]) -> None:
         """Take row i to where ``actions[i]`` (in model form) lead after a reset with ``seeds[i]``.
 
         Rows with fewer actions begin later, so that all arrive at once.
@@ -57,25 +57,31 @@ class Arena:
         longest = max(len(one) for one in actions)
         waits = np.array([longest - len(one) for one in actions])
         self._seeds = list(seeds)
-        self._begin(np.ones(self.rows, bool))
+        self._begin(np.ones(self.rows, bool), look=longest == 0)
         for now in range(longest):
+            arriving = now + 1 == longest  # nobody looks on the way: pictures can be expensive
             vectors = np.zeros((self.rows, self.spec.dim), np.float32)
             for row in np.flatnonzero(waits <= now).tolist():
                 vectors[row] = actions[row][now - waits[row]]
-            self.step(self.spec.to_env(vectors))
+            self.step(self.spec.to_env(vectors), look=arriving)
             due = waits == now + 1
             if due.any():
-                self._begin(due)
+                self._begin(due, look=arriving)
 
-    def step(self, actions: np.ndarray) -> None:
+    def step(self, actions: np.ndarray, *, look: bool = True) -> None:
         """Make a step in every row, with actions as environments take them; rows that are over go unseen."""
         if self._ended.any():
             self._reset(self._ended)
         seen = ~self.over
         observation, _, terminated, truncated, info = self.env.step(actions)
-        self._see(self._recorder.take(observation, info), info, seen)
+        if look:
+            self._see(self._recorder.take(observation, info), info, seen)
         self._ended = np.asarray(terminated) | np.asarray(truncated)
         self.over |= self._ended
+
+    def info(self, row: int) -> dict[str, Any]:
+        """Return what the environment told of a row when it was looked at last."""
+        return row_of(self._infos[row], row)
 
     def close(self) -> None:
         """Close the environments."""
@@ -89,11 +95,12 @@ class Arena:
     ) -> None:
         self.close()
 
-    def _begin(self, rows: Bool[np.ndarray, " n"]) -> None:
+    def _begin(self, rows: Bool[np.ndarray, " n"], *, look: bool) -> None:
         observation, info = self._reset(rows)
         self.over &= ~rows
         self._ended &= ~rows
-        self._see(self._recorder.take(observation, info), info, rows)
+        if look:
+            self._see(self._recorder.take(observation, info), info, rows)
 
     def _reset(self, rows: Bool[np.ndarray, " n"]) -> tuple[Any, dict[str, Any]]:
         seeds: Any = self._seeds  # annotated too narrowly
@@ -108,7 +115,7 @@ class Arena:
                 shown = rows.reshape(-1, *[1] * (values.ndim - 1))
                 setattr(self, name, values.copy() if before is None else np.where(shown, values, before))
         for row in np.flatnonzero(rows).tolist():
-            self.infos[row] = row_of(info, row)
+            self._infos[row] = info
 
 
 def make_vector_env(env: EnvConfig, rows: int) -> VectorEnv:

@@ -174,7 +174,8 @@ def _pairs(ground: Ground, protocol: Protocol, rng: np.random.Generator) -> Iter
 def _visit(ground: Ground, arena: Arena, places: Sequence[Place]) -> list[Seen]:
     ground.go_to(arena, places)
     states = [None] * arena.rows if arena.state is None else list(arena.state.copy())
-    return [Seen(*parts) for parts in zip(arena.frames.copy(), map(dict, arena.infos), states, strict=True)]
+    infos = map(arena.info, range(arena.rows))
+    return [Seen(*parts) for parts in zip(arena.frames.copy(), infos, states, strict=True)]
 
 
 def _reproduced(ground: Ground, task: Task) -> bool:

@@ -46,7 +46,7 @@ def play(ground: Ground, tasks: Tasks, act: Act, *, budget: int) -> Played:
             arena.step(actions)
             done.append(arena.spec.from_env(actions))
             for row in np.flatnonzero(running & (steps == 0)).tolist():
-                if ground.success.reached(arena.infos[row], tasks.tasks[row].at_goal.info):
+                if ground.success.reached(arena.info(row), tasks.tasks[row].at_goal.info):
                     steps[row] = step + 1
             if (arena.over | (steps > 0)).all():
                 break

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich import box
 from rich.table import Table
 
 from worldjepa.evaluation.goals import Tasks
@@ -18,8 +19,8 @@ from worldjepa.evaluation.success import Share
 NAMES = {
     "planner": "world model",
     "oracle": "perfect model",
-    "copy": "recorded actions",
-    "random": "random actions",
+    "copy": "behaviour",
+    "random": "random",
     "no_op": "no action",
 }
 CAPTION = "in brackets 95 % Wilson intervals; median steps to the goal; ms of planning an environment"
@@ -59,7 +60,7 @@ def rows_of(part: Mapping[str, Any]) -> list[list[str]]:
         steps = found["steps_to_goal"]
         cells = [_share(found), *(_share(found["groups"][group]) for group in part["groups"])]
         cells += ["-" if steps is None else f"{steps:g}"]
-        cells += [f"{found['planning_ms_per_environment']:.1f}" if "planning_ms" in found else ""]
+        cells += [f"{found['planning_ms_per_environment']:.3g}" if "planning_ms" in found else ""]
         lines.append([NAMES[name], *cells])
     return lines
 
@@ -100,7 +101,9 @@ def title(part: Mapping[str, Any]) -> str:
 
 def terminal_table(heading: str, lines: Sequence[Sequence[str]]) -> Table:
     """Return lines of cells, the first of them headings, for the terminal."""
-    table = Table(title=heading, title_justify="left", caption=CAPTION, caption_justify="left")
+    table = Table(
+        title=heading, title_justify="left", caption=CAPTION, caption_justify="left", box=box.SIMPLE_HEAD
+    )
     for index, cell in enumerate(lines[0]):
         table.add_column(cell, justify="left" if index == 0 else "right", no_wrap=True)
     for line in lines[1:]:
@@ -133,7 +136,7 @@ def _about(result: Mapping[str, Any]) -> str:
 
 def _share(found: Mapping[str, Any]) -> str:
     low, high = 100 * found["wilson_low"], 100 * found["wilson_high"]
-    return f"{100 * found['success_rate']:.1f} [{low:.0f}-{high:.0f}]"
+    return f"{100 * found['success_rate']:.3g} [{low:.0f}-{high:.0f}]"
 
 
 def _html_table(heading: str, lines: Sequence[Sequence[str]]) -> str:

@@ -47,9 +47,9 @@ class VectorHead(nn.Module):
 class PixelHead(nn.Module):
     """The frame of a latent step, RGB, as the training frames in [0, 1] (not clipped).
 
-    Each token draws its square of the frame; a pooled latent draws all of it. The first layer is a sine (SIREN,
-    arXiv:2006.09661): where something small stands turns slowly in a latent, and an MLP of smooth steps takes
-    many times longer to draw it sharply.
+    Each token draws its square of the frame; a pooled latent draws all of it. The first layer is a sine
+    (SIREN, arXiv:2006.09661): where something small stands turns slowly in a latent, and an MLP of smooth
+    steps takes many times longer to draw it sharply.
     """
 
     def __init__(

@@ -66,7 +66,7 @@ def judge(
 
     A condition has to hold for three looks in a row, is reported once, and again only after it has
     passed. Floors count only for a run that has seen much better, or has got half way without.
-    ``frozen`` latents cannot collapse, however alike they are; those of a ``world`` model may have a low rank.
+    ``frozen`` latents cannot collapse, however alike they are; a ``world`` model's may have a low rank.
     """
     late = progress >= 0.5
     first_scale = watch.first_scale
