@@ -20,7 +20,7 @@ from worldjepa.data.collection_record import SETTINGS as COLLECTION
 from worldjepa.data.episode import Episodes
 from worldjepa.data.episodes import open_episodes
 from worldjepa.evaluation.film import Reel, contact_sheet, write_film
-from worldjepa.evaluation.goals import Ground
+from worldjepa.evaluation.goals import Ground, NoTasksError
 from worldjepa.evaluation.report import page, tables, terminal_table
 from worldjepa.evaluation.success import Success
 from worldjepa.loading import find_checkpoint, load
@@ -66,7 +66,10 @@ def evaluate_planning(config: TrainConfig, data: EpisodeData, run_dir: Path, dev
     if _asked(config):
         env = environment(EnvConfig(), config.env, data.episodes)
         how = How(config.seed, config.seed, device.type)
-        _judge(config.plan, run_dir, data.episodes, data.held_out, env, how=how)
+        try:
+            _judge(config.plan, run_dir, data.episodes, data.held_out, env, how=how)
+        except NoTasksError as error:
+            Console(highlight=False).print(f"no plans to judge: {error}", markup=False, soft_wrap=True)
 
 
 def planned(config: TrainConfig, run_dir: Path) -> bool:

@@ -1,19 +1,21 @@
 """What is filmed of an evaluation: failures first, what happened, what was imagined."""
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
 
 from tests.planning.stub_world import StubWorld
-from worldjepa.config import Protocol
+from worldjepa.build_planner import build_controller
+from worldjepa.config import PlanningConfig, Protocol
 from worldjepa.data.video import read_clip
 from worldjepa.evaluation.film import Reel, choose, contact_sheet, shoot, write_film
 from worldjepa.evaluation.goals import Ground, draw_tasks
-from worldjepa.evaluation.players import Played, copied, play
+from worldjepa.evaluation.players import Planner, Played, copied, play
 
+BOX = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
 EXPERT = Protocol("expert", goal_offset=9, budget=12, episodes=4)
 
 
@@ -35,10 +37,13 @@ def test_reels_show_what_happened_and_what_was_promised(ground: Ground):
     tasks = draw_tasks(ground, EXPERT, seed=0)
     world: Any = StubWorld(side=32, action_block=3)
     world.encode = lambda frames: torch.zeros(*frames.shape[:2], 1, 2)
+    many = world.rollout
+    world.rollout = lambda latents, actions, past_actions: many(latents, actions[:, None])[:, 0]
     world.heads = {"pixels": lambda latents: latents[..., 0, :1, None, None].expand(-1, -1, 3, 8, 8)}
     rng = np.random.default_rng(0)
     plans = [rng.uniform(0, 0.1, (4, 2, 6)).astype(np.float32) for _ in range(4)]
-    planner: Any = SimpleNamespace(plans=plans, controller=SimpleNamespace(replan_every=1, history=2))
+    controller = build_controller(PlanningConfig(history=2), world, space=BOX, seed=0)
+    planner = Planner(controller, tasks.goal_frames(), plans=plans)
     found = play(ground, tasks, copied(ground, tasks, budget=12), budget=12)
     reels = shoot(ground, tasks, found, planner, world, [2, 0])
     for row, reel in zip((2, 0), reels, strict=True):
@@ -62,11 +67,8 @@ def test_sheet_and_film_hold_every_reel(tmp_path: Path):
     full = Reel("a", shade(10, 1)[0], shade(90, 6), shade(150, 6), shade(200, 6))
     reels = [full, full, Reel("b", shade(10, 1)[0], shade(90, 14))]
     sheet = np.asarray(contact_sheet(reels))
-    assert [int((sheet == value).all(axis=2).sum()) for value in (90, 150, 200)] == [
-        (6 + 6 + 11) * 64 * 64,
-        12 * 64 * 64,
-        12 * 64 * 64,
-    ]
+    shown = [int((sheet == value).all(axis=2).sum()) / 64**2 for value in (90, 150, 200)]
+    assert np.allclose(shown, [6 + 6 + 11, 12, 12], atol=0.01)  # letters have a few such pixels too
     write_film(tmp_path / "film.mp4", reels)
     last = read_clip(tmp_path / "film.mp4", indices=[0, 14 + 9])
     assert last.shape[2:] == (2 * 152, 2 * 404)

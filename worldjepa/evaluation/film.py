@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
@@ -18,10 +19,13 @@ from torch import Tensor
 
 from worldjepa.evaluation.goals import Ground, Tasks
 from worldjepa.evaluation.players import Planner, Played
-from worldjepa.model.world_model import WorldModel
 from worldjepa.planning.history import Clock, as_clips
 
+if TYPE_CHECKING:
+    from worldjepa.model.world_model import WorldModel
+
 TILE, GAP, TEXT = 128, 4, 16
+SMALL, LABEL = 64, 100  # on the contact sheet
 COLUMNS = 11  # moments of an episode on the contact sheet
 FPS = 10
 PANELS = ("goal", "imagined", "real")
@@ -76,15 +80,15 @@ def contact_sheet(reels: Sequence[Reel]) -> Image.Image:
     strips = max(
         sum(part is not None for part in (reel.real, reel.imagined, reel.promised)) for reel in reels
     )
-    band = TEXT + strips * (TILE // 2 + GAP) + 2 * GAP
-    step = TILE // 2 + GAP
-    sheet = Image.new("RGB", (TILE + 120 + COLUMNS * step, len(reels) * band + GAP), "white")
+    band = TEXT + strips * (SMALL + GAP) + 2 * GAP
+    step, left = SMALL + GAP, SMALL + LABEL
+    sheet = Image.new("RGB", (left + COLUMNS * step, len(reels) * band + GAP), "white")
     draw = ImageDraw.Draw(sheet)
     for index, reel in enumerate(reels):
         top = GAP + index * band
         draw.text((GAP, top), reel.title, fill="black")
-        sheet.paste(_tile(reel.goal, TILE // 2), (GAP, top + TEXT))
-        draw.text((GAP, top + TEXT + TILE // 2), "goal", fill="gray")
+        sheet.paste(_tile(reel.goal, SMALL), (GAP, top + TEXT))
+        draw.text((GAP, top + TEXT + SMALL), "goal", fill="gray")
         moments = np.linspace(0, len(reel.real) - 1, min(COLUMNS, len(reel.real))).round().astype(int)
         parts = {
             "real": reel.real,
@@ -93,9 +97,9 @@ def contact_sheet(reels: Sequence[Reel]) -> Image.Image:
         }
         for line, (name, frames) in enumerate((n, f) for n, f in parts.items() if f is not None):
             y = top + TEXT + line * step
-            draw.multiline_text((TILE // 2 + 4 * GAP, y), name.replace(", ", "\n"), fill="gray")
+            draw.multiline_text((SMALL + 3 * GAP, y), name.replace(", ", "\n"), fill="gray")
             for column, moment in enumerate(moments):
-                sheet.paste(_tile(frames[moment], TILE // 2), (TILE + 110 + column * step, y))
+                sheet.paste(_tile(frames[moment], SMALL), (left + column * step, y))
     return sheet
 
 
@@ -120,11 +124,14 @@ def _panels(reel: Reel, moment: int) -> Image.Image:
     """Draw goal, imagined and real frame of one moment."""
     panels = Image.new("RGB", (3 * (TILE + GAP), TEXT + TILE), "white")
     moment = min(moment, len(reel.real) - 1)
-    ImageDraw.Draw(panels).text((GAP, 0), f"{reel.title}  [{', '.join(PANELS)}]"[:66], fill="black")
+    draw = ImageDraw.Draw(panels)
+    draw.text((GAP, 0), reel.title, fill="black")
     shown = (reel.goal, None if reel.imagined is None else reel.imagined[moment], reel.real[moment])
-    for place, frame in enumerate(shown):
+    for place, (name, frame) in enumerate(zip(PANELS, shown, strict=True)):
         if frame is not None:
-            panels.paste(_tile(frame, TILE), (GAP + place * (TILE + GAP), TEXT))
+            corner = (GAP + place * (TILE + GAP), TEXT)
+            panels.paste(_tile(frame, TILE), corner)
+            draw.text((corner[0] + GAP, TEXT + TILE - 13), name, fill="gray")
     return panels
 
 

@@ -20,6 +20,10 @@ SAME = 32  # of 255: how far a replayed pixel may be from the recorded one (blur
 OTHER = 0.002  # the share of pixels from which on a replayed picture is another one than the recorded
 
 
+class NoTasksError(ValueError):
+    """There is nothing to judge by."""
+
+
 class Place(NamedTuple):
     """Observation ``step`` of a recorded episode."""
 
@@ -111,29 +115,25 @@ def draw_tasks(ground: Ground, protocol: Protocol, *, seed: int) -> Tasks:
     """Draw ``protocol.episodes`` tasks, or as many as there are; the same ones for the same seed.
 
     Raises:
-        ValueError: no episode is long enough, or replaying leads elsewhere than where the recording went.
+        NoTasksError: no episode is long enough, all starts are at their goals, or replaying leads elsewhere
+            than where the recording went.
     """
     pairs = _pairs(ground, protocol, np.random.default_rng(seed))
     count = protocol.episodes
     kept: list[Task] = []
     begun_at_goal = not_reproduced = 0
     with ground.arena(count) as arena:
-        for _ in range(DRAWS):
-            starts, goals = zip(*islice(pairs, count), strict=True)
-            views = _visit(ground, arena, starts), _visit(ground, arena, goals)
-            for task in (Task(*parts) for parts in zip(starts, goals, *views, strict=True)):
-                if len(kept) == count:
-                    break
-                if not _reproduced(ground, task):
-                    not_reproduced += 1
-                elif ground.success.reached(task.at_start.info, task.at_goal.info):
-                    begun_at_goal += 1
-                else:
-                    kept.append(task)
+        for task in islice(_seen(ground, arena, pairs), DRAWS * count):
+            if not _reproduced(ground, task):
+                not_reproduced += 1
+            elif ground.success.reached(task.at_start.info, task.at_goal.info):
+                begun_at_goal += 1
+            else:
+                kept.append(task)
             if len(kept) == count:
                 break
     if len(kept) < max(1, not_reproduced):
-        raise ValueError(
+        raise NoTasksError(
             f"of the tasks drawn from {ground.episodes.root}, {not_reproduced} were not found again by "
             f"replaying in {ground.env.id}, {begun_at_goal} began at the goal, {len(kept)} are left; the "
             "environment has to be deterministic, and made as for collecting (env.kwargs, env.pixels)"
@@ -142,33 +142,40 @@ def draw_tasks(ground: Ground, protocol: Protocol, *, seed: int) -> Tasks:
 
 
 def _pairs(ground: Ground, protocol: Protocol, rng: np.random.Generator) -> Iterator[tuple[Place, Place]]:
-    """Draw starts and goals without end.
+    """Draw starts and goals.
 
-    Expert goals: an episode after the other in random order, each with a random start. Random goals: two
-    recorded observations of different episodes, all equally likely.
+    Expert goals: one episode after the other in random order, each with a random start, and again until all
+    starts are used up. Random goals: two recorded observations of different episodes, all equally likely.
     """
-    lengths = ground.episodes.lengths
-    offset = protocol.goal_offset or 0
-    long = [number for number in ground.ids if lengths[number] >= max(1, offset)]
-    random = protocol.goals == "random"
-    if len(long) < 1 + random:
-        raise ValueError(
-            f"none of the {len(ground.ids)} episodes to judge by ({ground.episodes.root}) lasts "
-            f"{max(1, offset)} steps"
-            if not random
-            else f"random goals need two episodes to judge by; {ground.episodes.root} has {len(long)}"
+    lengths, offset = ground.episodes.lengths, protocol.goal_offset or 1
+    long = [number for number in ground.ids if lengths[number] >= offset]
+    if not long:
+        raise NoTasksError(
+            f"none of the {len(ground.ids)} episodes to judge by ({ground.episodes.root}) lasts {offset} "
+            "steps: set plan.goal_offset, or name others by data.root"
         )
-    while True:
-        if random:
-            shares = (lengths[long] + 1) / (lengths[long] + 1).sum()
-            first, second = rng.choice(long, 2, p=shares)
-            if first != second:
-                ends = [Place(int(one), int(rng.integers(lengths[one] + 1))) for one in (first, second)]
-                yield ends[0], ends[1]
-            continue
-        for number in rng.permutation(long).tolist():
-            step = int(rng.integers(lengths[number] - offset + 1))
-            yield Place(number, step), Place(number, step + offset)
+    if protocol.goals == "expert":
+        starts = {number: rng.permutation(lengths[number] - offset + 1).tolist() for number in long}
+        while starts := {number: left for number, left in starts.items() if left}:
+            for number in rng.permutation(list(starts)).tolist():
+                step = starts[number].pop()
+                yield Place(number, step), Place(number, step + offset)
+    shares = (lengths[long] + 1) / (lengths[long] + 1).sum()
+    while protocol.goals == "random":
+        ends = [
+            Place(number, int(rng.integers(lengths[number] + 1))) for number in rng.choice(long, 2, p=shares)
+        ]
+        if ends[0].episode != ends[1].episode or len(long) == 1:
+            yield ends[0], ends[1]
+
+
+def _seen(ground: Ground, arena: Arena, pairs: Iterator[tuple[Place, Place]]) -> Iterator[Task]:
+    """Look at starts and goals, as many at a time as the arena has rows."""
+    while drawn := list(islice(pairs, arena.rows)):
+        idle = drawn[-1:] * (arena.rows - len(drawn))
+        views = [_visit(ground, arena, places) for places in zip(*drawn, *idle, strict=True)]
+        for (start, goal), at_start, at_goal in zip(drawn, *views, strict=False):
+            yield Task(start, goal, at_start, at_goal)
 
 
 def _visit(ground: Ground, arena: Arena, places: Sequence[Place]) -> list[Seen]:
