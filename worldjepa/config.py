@@ -278,7 +278,9 @@ class PlanningConfig:
     ``episodes``, ``goal_offset`` and ``budget`` change the protocol; ``offsets`` are further goal offsets to
     be tried. ``success``: keys of ``info`` and how close each has to come to its value at the goal, at any
     step of the budget (none: the environment's own flag). ``group``: the key of ``info`` that names kinds of
-    tasks. ``oracle``: arguments of the environment that the perfect model runs in, such as smaller pictures.
+    tasks. ``past_end``: steps go on where the environment ends an episode (at a goal of its own, say), if it
+    can bear that. ``oracle``: arguments of the environment that the perfect model runs in, such as smaller
+    pictures.
 
     ``planner``: cem, icem, mppi, gradient, refined_cem, random_shooting or categorical_cem (left out: icem,
     or categorical_cem for discrete actions), ``planner_settings`` its arguments. ``cost``: goal_l1, goal_l2
@@ -295,6 +297,7 @@ class PlanningConfig:
     offsets: List[int] = field(default_factory=list)
     success: Dict[str, float] = field(default_factory=dict)
     group: str = "group"
+    past_end: bool = False
     oracle: Dict[str, Any] = field(default_factory=dict)
     planner: Optional[str] = None
     planner_settings: Dict[str, Any] = field(default_factory=dict)

@@ -52,13 +52,12 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def divide_cores(ranks: int = 1, *, workers: bool = True) -> tuple[int, int]:
+def divide_cores(ranks: int = 1) -> tuple[int, int]:
     """Return (data workers, compute threads) for each rank that trains on this machine's CPU.
 
-    A quarter of the cores decodes, the others compute; all do without ``workers``. More threads than free
-    cores would wait for each other at every operation: on two cores, two threads beside a worker were slower
-    than one.
+    A quarter of the cores decodes, the others compute. More threads than free cores would wait for each other
+    at every operation: on two cores, two threads beside a worker were slower than one.
     """
     cores = max(1, usable_cores() // ranks)
-    decoding = max(1, cores // 4) if workers else 0
-    return decoding, max(1, cores - decoding)
+    workers = max(1, cores // 4)
+    return workers, max(1, cores - workers)

@@ -104,7 +104,7 @@ def _judge(
     began = time.perf_counter()
     checkpoint = find_checkpoint(run_dir)
     model = load(checkpoint, device=pick_device(how.device))
-    ground = Ground(episodes, ids, env, Success(planning.success), planning.group)
+    ground = Ground(episodes, ids, env, Success(planning.success), planning.group, planning.past_end)
     judge = Judge(planning, ground, model, how.seed)
     found, scene = judge.ask(planning.protocol)
     result = {

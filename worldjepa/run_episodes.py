@@ -16,7 +16,6 @@ from worldjepa.data.episode import Episodes
 from worldjepa.data.episodes import action_statistics, open_episodes, split_episodes
 from worldjepa.data.loader import ClipLoader, default_num_workers
 from worldjepa.data.windows import WindowSampling, ordered_windows, window_loader
-from worldjepa.hardware import divide_cores
 from worldjepa.model.world_model import WorldModel
 from worldjepa.schema import ConfigError
 from worldjepa.training import distributed
@@ -135,9 +134,8 @@ def window_batches(
     assert settings.size is not None and loop.batch_size is not None and loop.steps is not None
     world = distributed.world_size()
     workers = settings.num_workers
-    if workers is None:  # reading windows is cheap: on a CPU the cores are better spent on the model
-        cpu = device.type == "cpu"
-        workers = divide_cores(world, workers=False)[0] if cpu else default_num_workers(world)
+    if workers is None:  # a window is read faster than a worker process hands it over
+        workers = 0 if device.type == "cpu" else default_num_workers(world)
     return window_loader(
         data.episodes,
         data.train,

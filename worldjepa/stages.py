@@ -42,8 +42,7 @@ def run_training(config: TrainConfig, argv: list[str]) -> int:
     run_dir = Path(config.run.dir or f"runs/{config.experiment}")
     with distributed.process_group(device_name) as device:
         if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
-            workers = config.objective.kind == "masked"  # windows of episodes are read in this process
-            torch.set_num_threads(divide_cores(distributed.world_size(), workers=workers)[1])
+            torch.set_num_threads(divide_cores(distributed.world_size())[1])
         main = distributed.is_main()
         with RunLock(run_dir) if main else contextlib.nullcontext():
             if main:

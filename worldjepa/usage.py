@@ -49,6 +49,7 @@ PLAN_SETTINGS = {
     "plan.goal_offset=N plan.budget=N": "environment steps to the goal in the recording, and allowed",
     "plan.offsets=[N,N]": "further goal offsets to try",
     "plan.success={KEY: X}": "keys of info and how close to the goal they have to come (none: its flag)",
+    "plan.past_end=true": "steps go on where the environment ends an episode at a goal of its own",
     "plan.planner=NAME": "cem, icem, mppi, gradient, refined_cem, random_shooting, categorical_cem",
     "plan.planner_settings={name: value}": "its arguments, such as {num_samples: 300, iterations: 10}",
     "plan.reduction=NAME": "what of the distances along a plan counts: last_plus, smallest, last, mean",

@@ -56,6 +56,15 @@ def test_rows_that_are_over_stay_as_they_were_and_the_others_go_on():
         assert np.array_equal(arena.info(0)["position"], ends)
 
 
+def test_past_the_end_steps_go_on():
+    with Arena(EnvConfig(id="made/Made-v0"), 2, size=10, past_end=True) as arena:
+        arena.replay([5, 6], [np.zeros((3, 2), np.float32), np.zeros((6, 2), np.float32)])
+        arena.step(np.ones((2, 2), np.float32))
+        arena.step(np.ones((2, 2), np.float32))
+        assert not arena.over.any()
+        assert [int(frame[0, 0, 0]) for frame in arena.frames] == [50, 80]
+
+
 def test_the_recorded_frames_are_met(store: EpisodeStore, ground: Ground):
     places = [Place(number, 3 * number) for number in range(8)]
     with ground.arena(len(places)) as arena:

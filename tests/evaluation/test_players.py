@@ -66,8 +66,8 @@ def test_the_oracle_predicts_what_the_environment_does(ground: Ground):
             for candidate in range(candidates):
                 alone.unwrapped.set_state(states[row])
                 for block in range(2):
-                    for move in actions[row, candidate, block].reshape(3, 2):
-                        info = alone.unwrapped.step(np.clip(move, -1, 1))[-1]
+                    moves = np.clip(actions[row, candidate, block].reshape(3, 2), -1, 1)
+                    info = [alone.unwrapped.step(move)[-1] for move in moves][-1]
                     assert np.array_equal(future[row, candidate, block, 0], info["position"])
     world.close()
 

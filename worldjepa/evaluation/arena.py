@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from types import TracebackType
 from typing import Any
 
+import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from jaxtyping import Bool, Float32, UInt8
@@ -30,14 +30,15 @@ class Arena:
 
     A row whose episode ends keeps what was seen last, until the next ``replay``: ``frames [rows y x 3]`` of
     side ``size``, ``proprioception [rows q]`` and ``state [rows z]`` where ``env`` names them, and ``info``.
+    With ``past_end``, no episode ends.
 
     Raises:
         ValueError: the environment cannot be made or shows other things than ``env`` says.
     """
 
-    def __init__(self, env: EnvConfig, rows: int, *, size: int):
+    def __init__(self, env: EnvConfig, rows: int, *, size: int, past_end: bool = False):
         self.rows = rows
-        self.env = make_vector_env(env, rows)
+        self.env = make_vector_env(env, rows, past_end=past_end)
         self.spec = action_spec(self.env.single_action_space)
         space = self.env.single_observation_space
         self._recorder = Recorder(env, size, space, self.env.render, rows=rows)
@@ -118,10 +119,21 @@ class Arena:
             self._infos[row] = info
 
 
-def make_vector_env(env: EnvConfig, rows: int) -> VectorEnv:
-    """Make ``rows`` environments as one that leaves resetting to us: their own vector environment, if any."""
+class PastEnd(gymnasium.Wrapper):
+    """Goes on where the environment says that the episode has ended."""
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Make a step."""
+        observation, reward, _, _, info = self.env.step(action)
+        return observation, reward, False, False, info
+
+
+def make_vector_env(env: EnvConfig, rows: int, *, past_end: bool = False) -> VectorEnv:
+    """Make ``rows`` environments as one that leaves resetting to us: their own vector environment, if any.
+
+    With ``past_end`` they are single ones that never end.
+    """
     env = replace(env, max_episode_steps=NEVER)
-    batch = make_batch(env, rows)
-    if batch is not None:
-        return batch
-    return SyncVectorEnv([partial(make_env, env)] * rows, autoreset_mode=AutoresetMode.DISABLED)
+    make = (lambda: PastEnd(make_env(env))) if past_end else (lambda: make_env(env))
+    batch = None if past_end else make_batch(env, rows)
+    return SyncVectorEnv([make] * rows, autoreset_mode=AutoresetMode.DISABLED) if batch is None else batch

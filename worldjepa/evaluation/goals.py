@@ -85,10 +85,11 @@ class Ground:
     env: EnvConfig
     success: Success
     group: str = "group"
+    past_end: bool = False
 
     def arena(self, rows: int) -> Arena:
         """Return environments that show pictures as they were recorded."""
-        return Arena(self.env, rows, size=self.episodes.spec.frame_size[0])
+        return Arena(self.env, rows, size=self.episodes.spec.frame_size[0], past_end=self.past_end)
 
     def go_to(self, arena: Arena, places: Sequence[Place]) -> None:
         """Take the rows of an arena to ``places``."""
@@ -163,7 +164,8 @@ def _pairs(ground: Ground, protocol: Protocol, rng: np.random.Generator) -> Iter
     shares = (lengths[long] + 1) / (lengths[long] + 1).sum()
     while protocol.goals == "random":
         ends = [
-            Place(number, int(rng.integers(lengths[number] + 1))) for number in rng.choice(long, 2, p=shares)
+            Place(number, int(rng.integers(lengths[number] + 1)))
+            for number in rng.choice(long, 2, p=shares).tolist()
         ]
         if ends[0].episode != ends[1].episode or len(long) == 1:
             yield ends[0], ends[1]
