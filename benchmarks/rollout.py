@@ -244,7 +244,9 @@ def main(argv: list[str] | None = None) -> int:
     torch.set_num_threads(options.threads)
     if options.memory_of:
         return print_memory(options.memory_of, options.cases[0])
-    circumstances = describe("python -m benchmarks.rollout", options.threads, options.clock)
+    words = sys.argv[1:] if argv is None else argv
+    command = " ".join(["python -m benchmarks.rollout", *words])
+    circumstances = describe(command, options.threads, options.clock)
     parts, figures = [], {}
     for case in options.cases:
         times = measure(case, options.rounds, options.clock)
