@@ -13,7 +13,6 @@ way adds at its peak.
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -192,12 +191,17 @@ def report(case: Case, times: dict[str, list[float]]) -> tuple[str, dict]:
     for name, spent in times.items():
         low, middle, high = quartiles(divide(times[BASELINE], spent))
         milliseconds = 1e3 * quartiles(spent)[1]
-        lines.append(
-            f"| {name} | {milliseconds:.1f} | {middle:.1f} ({low:.1f}-{high:.1f}) | {memory[name]:.0f} MiB |"
-        )
+        lines.append(f"| {name} | {milliseconds:.1f} | {middle:.1f} ({low:.1f}-{high:.1f}) |")
         figures[name] = {"milliseconds": milliseconds, "times_faster": [low, middle, high]}
-        figures[name]["mib"] = memory[name]
     return "\n".join(lines), figures
+
+
+def memory_table(case: Case) -> str:
+    """Return what each way of one case adds to the peak of a process, as a table."""
+    text = ":".join(map(str, vars(case).values()))
+    cells = " | ".join(f"{peak_memory(name, text):.0f} MiB" for name in WAYS)
+    names = " | ".join(WAYS)
+    return f"## Memory at the peak: {case.title()}\n\n| {names} |\n{'|---' * len(WAYS)}|\n| {cells} |"
 
 
 def growth_table(found: dict[str, dict[str, list[float]]]) -> str:
@@ -257,14 +261,13 @@ def main(argv: list[str] | None = None) -> int:
     parts, figures = [], {}
     for case in options.cases:
         times = measure(case, options.rounds, options.clock)
-        memory = {name: peak_memory(name, ":".join(map(str, vars(case).values()))) for name in WAYS}
-        table, figures[case.title()] = report(case, times, memory)
+        table, figures[case.title()] = report(case, times)
         parts.append(table)
         sys.stdout.write(table + "\n\n")
         sys.stdout.flush()
     found = growth(options.rounds, options.clock)
-    parts.append(growth_table(found))
-    sys.stdout.write(parts[-1] + "\n")
+    parts += [growth_table(found), memory_table(options.cases[0])]
+    sys.stdout.write("\n\n".join(parts[-2:]) + "\n")
     if options.out:
         draw(found, Path(options.out).with_suffix(".png"))
         lines = [
