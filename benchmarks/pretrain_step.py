@@ -30,6 +30,7 @@ from worldjepa.config import OptimConfig, TrainConfig
 from worldjepa.model.foreign import from_vjepa2
 from worldjepa.model.masking import draw_masks
 from worldjepa.model.world_model import WorldModel
+from worldjepa.objectives.masked import MaskedPrediction
 from worldjepa.training.ema import update_target
 from worldjepa.training.optim import make_optimizer, set_rates
 from worldjepa.types import Masks
@@ -45,7 +46,9 @@ class OurStep:
     """One training step of ``worldjepa``, as ``training/loop.py`` makes it, over ``model``."""
 
     def __init__(self, config: TrainConfig, model: WorldModel, *, bf16: bool):
-        self.objective = build_objective(config, model).train()
+        objective = build_objective(config, model).train()
+        assert isinstance(objective, MaskedPrediction)
+        self.objective = objective
         self.optimizer, self.bf16 = make_optimizer(self.objective, OPTIM), bf16
         set_rates(self.optimizer, 0, 1, OPTIM)
 

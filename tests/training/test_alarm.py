@@ -51,7 +51,7 @@ def test_collapse_is_raised_once_after_three_looks(gauges, kind):
 
 
 def test_a_world_of_few_degrees_of_freedom_may_have_a_low_rank():
-    watch = Watch()
+    watch, word = Watch(), None
     for gauges in [HEALTHY] * 2 + [replace(HEALTHY, effective_rank=4.8)] * 5 + [LINE] * 5:
         watch, word = judge(watch, gauges, 0.9, world=True)
         assert word is None
