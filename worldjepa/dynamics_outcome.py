@@ -78,7 +78,7 @@ def rollout_table(errors: RolloutErrors) -> Table:
         table.add_column(str(ahead), justify="right", no_wrap=True)
     rows = (("model", errors.predicted), ("shuffled actions", errors.shuffled), ("copy last", errors.copied))
     for name, values in rows:
-        table.add_row(name, *(f"{values[ahead - 1]:.4f}" for ahead in shown))
+        table.add_row(name, *(f"{values[ahead - 1]:.3g}" for ahead in shown))
     return table
 
 
@@ -94,7 +94,7 @@ def state_table(state: StateErrors) -> Table:
     for index, name in enumerate(state.names):
         ahead = [state.ahead[i - 1][index] for i in shown]
         numbers = (state.rmse[index], *ahead, state.spread[index])
-        table.add_row(name, *(f"{number:.4f}" for number in numbers))
+        table.add_row(name, *(f"{number:.3g}" for number in numbers))
     return table
 
 
