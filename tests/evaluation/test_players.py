@@ -56,9 +56,8 @@ def test_the_oracle_predicts_what_the_environment_does(ground: Ground):
     states = np.stack([task.at_start.info["position"] for task in tasks.tasks])
     for candidates in (4, 2, 5):  # fewer than there is room for, then more
         actions = rng.uniform(-2, 2, (10, candidates, 2, 6)).astype(np.float32)
-        future = world.rollout(
-            torch.zeros(10, 1, 1, 1), torch.tensor(actions), proprioception=torch.tensor(states[:, None])
-        )
+        state = world.start(torch.zeros(10, 1, 1, 1), proprioception=torch.tensor(states[:, None]))
+        future = world.futures(state, torch.tensor(actions))
         assert future.shape == (10, candidates, 2, 1, 2)
         for row, place in enumerate(tasks.starts):
             alone: Any = gymnasium.make("worldjepa/TwoRooms-v0", **TWO_ROOMS.kwargs)

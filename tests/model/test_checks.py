@@ -16,7 +16,7 @@ from tests.model.worlds import inputs, world
             lambda z, a, k: (z, a, k | {"past_actions": k["past_actions"][:, 1:]}),
             r"past_actions must be \[b t-1 a\]",
         ),
-        (lambda z, a, k: (z[:1], a, k), "actions are of 2 rows and latents of 1"),
+        (lambda z, a, k: (z, a[:1], k), r"actions \(1, .* are of 1 rows and latents of 2"),
         (lambda z, a, k: (z, a[:, :, :0], k), "at least one candidate and one step"),
         (lambda z, a, k: (z, a[0, 0], k), r"actions must be \[b l a\], or \[b s l a\]"),
         (lambda z, a, k: (z[:, :, :1], a, k), "latents must be .* p=4, d=12"),

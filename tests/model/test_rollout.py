@@ -83,6 +83,15 @@ def test_start_and_step_equal_rollout_and_are_pure(conditioning, window):
         assert torch.equal(argument, copy)
 
 
+def test_a_context_read_once_serves_any_number_of_rollouts():
+    model = world(window=3)
+    latents, actions, past = inputs(model)
+    state = model.start(latents, past_actions=past)
+    for candidates in (actions, actions.flip(1), actions[:, 0]):
+        expected = model.rollout(latents, candidates, past_actions=past)
+        torch.testing.assert_close(model.futures(state, candidates), expected, atol=1e-12, rtol=0)
+
+
 def test_past_actions_left_out_are_null_actions():
     model = world()
     latents, actions, past = inputs(model)

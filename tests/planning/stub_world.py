@@ -12,7 +12,7 @@ from torch import nn
 
 
 class StubWorld(nn.Module):
-    """Acts as a ``WorldModel``; ``calls`` counts encoded latent steps, ``contexts`` what was rolled out."""
+    """Acts as a ``WorldModel``; ``calls`` counts encoded latent steps, ``contexts`` what it started from."""
 
     def __init__(self, *, side=32, action_block=1, frames_per_step=1, actions=None, attention="step"):
         super().__init__()
@@ -31,13 +31,17 @@ class StubWorld(nn.Module):
         place = ends.flatten(2).argmax(-1)
         return torch.stack([place // side, place % side], dim=-1).float().unsqueeze(2)
 
-    def rollout(self, latents, actions, *, past_actions=None, lengths=None, proprioception=None):
-        """Add up the moves."""
+    def start(self, latents, *, past_actions=None, lengths=None, proprioception=None):
+        """Keep the last position."""
         context = {"latents": latents, "past_actions": past_actions, "lengths": lengths}
         self.contexts.append(context | {"proprioception": proprioception})
+        return latents[:, -1, 0]
+
+    def futures(self, state, actions):
+        """Add up the moves."""
         blocks = actions.unflatten(-1, (self.action_block, len(self.moves)))
         moves = (blocks @ self.moves.to(actions)).sum(dim=-2).cumsum(dim=-2)
-        return (latents[:, -1, 0][:, None, None] + moves).unsqueeze(-2)
+        return (state[:, None, None] + moves).unsqueeze(-2)
 
 
 class StubEnv:

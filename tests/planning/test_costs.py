@@ -219,5 +219,5 @@ def test_the_stub_world_moves_as_it_says():
     frames[0, 0, :, 3, 5] = 255
     latents = model.encode(frames)
     assert latents.tolist() == [[[[3.0, 5.0]]]]
-    future = model.rollout(latents, torch.tensor([[[[1.0, 0.0, 0.5, -1.0]]]]))
+    future = model.futures(model.start(latents), torch.tensor([[[[1.0, 0.0, 0.5, -1.0]]]]))
     assert future.tolist() == [[[[[4.5, 4.0]]]]]

@@ -43,10 +43,21 @@ class OracleWorld(nn.Module):
         """Return nothing of interest: what counts is measured."""
         return torch.zeros(*frames.shape[:2], 1, 1)
 
-    def rollout(
-        self, latents: Tensor, actions: Float[Tensor, "b s l a"], *, proprioception: Any, **_: Any
+    def start(
+        self,
+        latents: Tensor,
+        *,
+        past_actions: Tensor | None = None,
+        lengths: Tensor | None = None,
+        proprioception: Float[Tensor, "b t z"],
+    ) -> Float[Tensor, "b z"]:
+        """Return the last measured states: nothing else of the past matters."""
+        return proprioception[:, -1]
+
+    def futures(
+        self, state: Float[Tensor, "b z"], actions: Float[Tensor, "b s l a"]
     ) -> Float[Tensor, "b s l 1 z"]:
-        """Simulate the candidates from the last measured state of each row."""
+        """Simulate the candidates from the state of each row."""
         b, s = actions.shape[:2]
         assert b == len(self._seeds), "every environment plans at the same time"
         if s > self._rows // b:
@@ -56,24 +67,24 @@ class OracleWorld(nn.Module):
         moves[:, :, :s] = rearrange(
             actions.double().numpy(), "b s l (k a) -> (l k) b s a", k=self.action_block
         )
-        self._env.set_state(np.repeat(proprioception[:, -1].numpy(), each, axis=0))
+        self._env.set_state(np.repeat(state.numpy(), each, axis=0))
         over = np.zeros(self._rows, bool)
         found: list[np.ndarray] = []
-        state = np.zeros(0)
+        now = np.zeros(0)
         for number, move in enumerate(
             self.spec.to_env(moves.reshape(len(moves), -1, self.spec.dim)), start=1
         ):
             _, _, terminated, truncated, info = self._env.step(move)
             fresh = _state(info, self._config.state)
-            state = fresh if number == 1 else np.where(over[:, None], state, fresh)
+            now = fresh if number == 1 else np.where(over[:, None], now, fresh)
             ended = terminated | truncated
             over |= ended
             if ended.any():  # it goes on unseen
                 self._env.reset(seed=self._room_seeds(), options={"reset_mask": ended})
             if number % self.action_block == 0:
-                found.append(state)
-        futures = torch.from_numpy(np.stack(found)).to(actions.dtype)
-        return rearrange(futures, "l (b s) z -> b s l 1 z", b=b)[:, :s]
+                found.append(now)
+        ends = torch.from_numpy(np.stack(found)).to(actions.dtype)
+        return rearrange(ends, "l (b s) z -> b s l 1 z", b=b)[:, :s]
 
     def close(self) -> None:
         """Close the environments."""

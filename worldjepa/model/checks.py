@@ -8,27 +8,21 @@ from torch import Tensor
 from worldjepa.model.action_predictor import ActionPredictor
 
 
-def check_actions(actions: Tensor, latents: Tensor, predictor: ActionPredictor) -> Tensor:
-    """Return candidate actions ``[b l a]`` or ``[b s l a]`` that fit the context.
-
-    Raises:
-        ValueError: another number of axes, rows or width, an empty horizon, or values that are not finite.
-    """
+def check_actions(actions: Tensor, rows: int, predictor: ActionPredictor) -> None:
+    """Raise ``ValueError`` unless actions are ``[b l a]`` or ``[b s l a]`` of a context of ``rows`` rows."""
     if actions.ndim not in (3, 4):
         raise ValueError(
             f"actions must be [b l a], or [b s l a] for s candidates, got {tuple(actions.shape)}"
         )
     _check_width("actions", actions, predictor)
-    if latents.ndim == 4 and actions.shape[0] != latents.shape[0]:
+    if actions.shape[0] != rows:
         raise ValueError(
-            f"actions are of {actions.shape[0]} rows and latents of {latents.shape[0]}: "
-            f"{tuple(actions.shape)} and {tuple(latents.shape)}; several candidates of one context are "
-            f"[b s l a] with b={latents.shape[0]}"
+            f"actions {tuple(actions.shape)} are of {actions.shape[0]} rows and latents of {rows}; several "
+            f"candidates of one context are [b s l a] with b={rows}"
         )
     if 0 in actions.shape:
         raise ValueError(f"actions must hold at least one candidate and one step, got {tuple(actions.shape)}")
     _check_finite("actions", actions)
-    return actions
 
 
 def check_context(

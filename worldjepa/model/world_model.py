@@ -142,9 +142,19 @@ class WorldModel(nn.Module):
             ValueError: the model has no action predictor, or an argument of another shape, width or range; it
                 names both shapes.
         """
-        predictor = self._predictor("rollout")
-        actions = check_actions(actions, latents, predictor)
         state = self.start(latents, past_actions=past_actions, lengths=lengths, proprioception=proprioception)
+        return self.futures(state, actions)
+
+    def futures(self, state: State, actions: Shaped[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """Predict what follows a context that ``start`` has read, under actions as ``rollout`` takes them.
+
+        For many calls with one context, as a planner makes them: it is read once. ``state`` stays as it is.
+
+        Raises:
+            ValueError: actions of another shape, width or range.
+        """
+        predictor = self._predictor("futures")
+        check_actions(actions, len(state.pending), predictor)
         candidates = actions if actions.ndim == 4 else actions.unsqueeze(1)
         found = futures(predictor, state, self._scale(candidates), self.normalise)
         return found if actions.ndim == 4 else found.squeeze(1)

@@ -34,6 +34,8 @@ def rollout_cost(
 ) -> CostFn:
     """Return the cost of what the model predicts under candidate actions: all that a planner has to know.
 
+    The context is read here, once, whatever the number of calls.
+
     Args:
         model: a world model with an action predictor, in eval mode.
         latents: the context; so are the three after ``cost`` (see ``WorldModel.rollout``).
@@ -44,12 +46,12 @@ def rollout_cost(
         proprioception: measured at each latent of the context.
         max_rollouts: how many futures, of all rows together, are predicted at once (memory).
     """
+    state = model.start(latents, past_actions=past_actions, lengths=lengths, proprioception=proprioception)
 
     def cost_fn(actions: Float[Tensor, "b s l a"]) -> Float[Tensor, "b s"]:
         size = actions.shape[1] if max_rollouts is None else max(1, max_rollouts // len(actions))
-        context = {"past_actions": past_actions, "lengths": lengths, "proprioception": proprioception}
         parts = actions.split(size, dim=1)
-        return torch.cat([cost(model.rollout(latents, part, **context), part, goal) for part in parts], dim=1)
+        return torch.cat([cost(model.futures(state, part), part, goal) for part in parts], dim=1)
 
     return cost_fn
 
