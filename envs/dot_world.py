@@ -19,6 +19,7 @@ from .drawing import GREEN, RED, draw_dots, draw_rooms
 from .geometry import WIDTH, Geometry
 from .scripted import Roaming
 
+WALL, DOOR = 112.0, 49.0  # where they are unless drawn or given, in pixels of 224
 WALL_RANGE = (0.3, 0.7)  # of a random wall, in shares of the width
 REWARDS = ("success", "distance")
 OPTIONS = ("state", "goal", "wall", "door")
@@ -35,8 +36,6 @@ class DotSettings:
     geometry: Geometry
     image_size: int
     speed: float
-    wall: float = 112.0
-    door: float = 49.0
     random_wall: bool = False
     random_door: bool = False
     distractors: bool = False
@@ -108,7 +107,7 @@ class DotWorld:
     def _draw_episode(self, row: int, rng: np.random.Generator, given: Mapping[str, Any]) -> None:
         """Draw wall, door, start and goal of one row; what is given takes the place of what was drawn."""
         settings = self.settings
-        wall, door = settings.wall / WIDTH, settings.door / WIDTH
+        wall, door = WALL / WIDTH, DOOR / WIDTH
         if settings.random_wall:
             wall = rng.uniform(*WALL_RANGE)
         if settings.random_door:

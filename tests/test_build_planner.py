@@ -9,7 +9,7 @@ import torch
 
 from tests.planning.stub_world import StubEnv, StubWorld
 from worldjepa.build_planner import build_controller, build_cost, build_planner
-from worldjepa.config import PlanningConfig
+from worldjepa.config_planning import PlanningConfig
 from worldjepa.schema import ConfigError
 
 BOX = gymnasium.spaces.Box(-1, 1, (2,), np.float32)

@@ -12,7 +12,7 @@ import yaml
 from tests.runs import wait_for
 from worldjepa.collect import main
 from worldjepa.compose import compose_collection
-from worldjepa.config import CollectConfig
+from worldjepa.config_env import CollectConfig
 from worldjepa.data.episodes import EpisodeStore
 from worldjepa.schema import ConfigError, setting_names
 

@@ -10,7 +10,8 @@ from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
 from worldjepa.compose import ConfigError, compose, fill, list_groups
-from worldjepa.config import STRATEGIES, Future, SourceConfig, TrainConfig
+from worldjepa.config import SourceConfig, TrainConfig
+from worldjepa.config_masking import STRATEGIES, Future
 from worldjepa.hardware import batch_size_for, cpu_has_bf16
 from worldjepa.schema import from_dict, setting_names, to_dict
 from worldjepa.train import main

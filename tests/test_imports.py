@@ -15,6 +15,12 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {
     "worldjepa.types": 0,
     "worldjepa.config": 0,
+    "worldjepa.config_run": 0,
+    "worldjepa.config_masking": 0,
+    "worldjepa.config_env": 0,
+    "worldjepa.config_model": 0,
+    "worldjepa.config_planning": 0,
+    "worldjepa.config_agent": 0,
     "worldjepa.schema": 0,
     "worldjepa.overrides": 0,
     "worldjepa.validate": 0,
@@ -24,12 +30,15 @@ FLOORS = {
     "worldjepa.compose": 0,
     "worldjepa.usage": 0,
     "worldjepa.validate_env": 0,
+    "worldjepa.validate_agent": 0,
     "worldjepa.validate_plan": 0,
     "worldjepa.refusals": 0,
     "worldjepa.artifact": 0,
     "worldjepa.runlock": 0,
     "worldjepa.seeding": 0,
     "worldjepa.pictures": 0,
+    "worldjepa.learning_curve": 0,
+    "worldjepa.online_record": 1,
     "worldjepa.data": 1,
     "worldjepa.model.layers": 1,
     "worldjepa.model": 2,
@@ -37,6 +46,7 @@ FLOORS = {
     "worldjepa.objectives": 4,
     "worldjepa.planning": 4,
     "worldjepa.imagination": 4,
+    "worldjepa.imagination.latent_env": 5,  # shares history and observing with planning
     "worldjepa.agents": 5,
     "worldjepa.training": 5,
     "worldjepa.evaluation": 5,
@@ -54,6 +64,8 @@ FLOORS = {
     "worldjepa.album": 7,
     "worldjepa.outcome": 7,
     "worldjepa.stages": 7,
+    "worldjepa.online": 7,
+    "worldjepa.experience": 7,
 }
 ENTRY = 8  # a file with ``if __name__ == "__main__"`` is an entry point; nothing imports one
 

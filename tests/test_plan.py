@@ -9,7 +9,8 @@ import yaml
 
 from tests.runs import TINY_WORLD
 from worldjepa.compose import compose_plan
-from worldjepa.config import PROTOCOLS, EnvConfig, PlanningConfig, Protocol
+from worldjepa.config_env import EnvConfig
+from worldjepa.config_planning import PROTOCOLS, PlanningConfig, Protocol
 from worldjepa.data.episodes import open_episodes
 from worldjepa.data.video import read_clip
 from worldjepa.plan import main

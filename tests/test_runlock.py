@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from worldjepa.runlock import RunLock, RunLockedError
+from worldjepa.runlock import RunFolderError, RunLock, RunLockedError
 
 HOLD = """
 import sys, time
@@ -72,3 +72,14 @@ def test_waits_for_a_holder_on_its_way_out_and_can_be_taken_again(tmp_path):
     first.release()
     with RunLock(tmp_path, wait=0):
         pass
+
+
+def test_a_refusal_names_the_setting_that_chose_the_folder(tmp_path):
+    with (
+        RunLock(tmp_path),
+        pytest.raises(RunLockedError, match=r"choose another folder with data\.root=\.\.\.$"),
+    ):
+        RunLock(tmp_path, setting="data.root", wait=0).acquire()
+    (tmp_path / "file").touch()
+    with pytest.raises(RunFolderError, match=r"^data\.root=\S+/file/below cannot .* with data\.root=\.\.\.$"):
+        RunLock(tmp_path / "file/below", setting="data.root").acquire()

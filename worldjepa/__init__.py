@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from worldjepa.build import from_config
+    from worldjepa.imagination.imagined_env import ImaginedVectorEnv
+    from worldjepa.imagination.latent_env import LatentVectorEnv
     from worldjepa.loading import load
     from worldjepa.model.action_predictor import ActionPredictor
     from worldjepa.model.encoder import VideoEncoder
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "ActionPredictor",
+    "ImaginedVectorEnv",
+    "LatentVectorEnv",
     "MPCController",
     "MaskedPredictor",
     "VideoEncoder",
@@ -33,6 +37,8 @@ __all__ = [
 # torch takes seconds to load, so a name is looked up in its module when it is first asked for
 _HOMES = {
     "ActionPredictor": "worldjepa.model.action_predictor",
+    "ImaginedVectorEnv": "worldjepa.imagination.imagined_env",
+    "LatentVectorEnv": "worldjepa.imagination.latent_env",
     "MPCController": "worldjepa.planning.controller",
     "MaskedPredictor": "worldjepa.model.predictor",
     "VideoEncoder": "worldjepa.model.encoder",

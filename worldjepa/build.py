@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from worldjepa.compose import compose, fill
-from worldjepa.config import ModelConfig, TrainConfig
+from worldjepa.config import TrainConfig
+from worldjepa.config_model import ModelConfig
 from worldjepa.model.action_predictor import ActionPredictor
 from worldjepa.model.action_stats import ActionStats
 from worldjepa.model.encoder import VideoEncoder

@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium
 
 from worldjepa import planning
-from worldjepa.config import PlanningConfig
+from worldjepa.config_planning import PlanningConfig
 from worldjepa.data.action_spec import action_spec
 from worldjepa.planning import Cost, MPCController
 from worldjepa.planning.controller import Planner
@@ -90,5 +90,6 @@ def build_controller(
         warm_start=settings.warm_start,
         time_budget_s=settings.time_budget_s,
         max_rollouts=settings.max_rollouts,
+        precision=settings.precision or "fp32",
         seed=seed,
     )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import yaml
 
 from worldjepa.compose import compose_collection, read_flags
-from worldjepa.config import CollectConfig, CollectionConfig
+from worldjepa.config_env import CollectConfig, CollectionConfig
 from worldjepa.refusals import exit_code
 from worldjepa.schema import ConfigError, to_dict
 from worldjepa.usage import collect_usage

@@ -25,7 +25,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
-from worldjepa.config import CollectConfig, PlanConfig, TrainConfig
+from worldjepa.config import TrainConfig
+from worldjepa.config_env import CollectConfig
+from worldjepa.config_planning import PlanConfig
 from worldjepa.hardware import batch_size_for, cpu_has_bf16
 from worldjepa.overrides import REMOVE, Command, read_flags, read_words
 from worldjepa.schema import ConfigError, field_types, from_dict, is_settings, to_dict, unknown_setting

@@ -20,6 +20,7 @@ from worldjepa.evaluation.rollouts import RolledOut, RolloutErrors, roll_out
 from worldjepa.evaluation.states import fit_state_probe
 from worldjepa.loading import load
 from worldjepa.model.world_model import WorldModel
+from worldjepa.outcome import say_end
 from worldjepa.run_episodes import EpisodeData, windows_in_order
 
 logger = logging.getLogger(__name__)
@@ -61,8 +62,7 @@ def evaluate_dynamics(config: TrainConfig, data: EpisodeData, run_dir: Path, dev
         console.print(rollout_table(errors))
         if state is not None:
             console.print(state_table(state))
-    console.print(_last_line(run_dir), markup=False, soft_wrap=True)
-    console.print(f"run folder: {run_dir}", markup=False, soft_wrap=True)
+    say_end(console, run_dir)
 
 
 def rollout_table(errors: RolloutErrors) -> Table:
@@ -152,15 +152,3 @@ def _observed(
             latents.append(model.encode(batch.frames)[:, 0].float().cpu())
             states.append(batch.state[:, 0])
     return torch.cat(latents), torch.cat(states)
-
-
-def _last_line(run_dir: Path) -> str:
-    """Return the last logged loss and rank in words."""
-    metrics = run_dir / "metrics.jsonl"
-    lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else []
-    if not lines:
-        return "no step was logged"
-    records = [json.loads(line) for line in lines]
-    ranks = [record["effective_rank"] for record in records if "effective_rank" in record]
-    shown = f"   effective rank {ranks[-1]:.1f}" if ranks else ""
-    return f"loss {records[-1]['loss']:.4f}{shown}"

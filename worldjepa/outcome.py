@@ -34,12 +34,7 @@ def evaluate(config: TrainConfig, data: Data, run_dir: Path, device: torch.devic
     else:
         write_file(run_dir / "labels.json", json.dumps(report.to_dict(), indent=2) + "\n")
         console.print(label_table(report))
-    last = _last_record(run_dir)
-    if "loss" in last:
-        rank = last.get("effective_rank")
-        shown = "" if rank is None else f"   effective rank {rank:.1f} of {config.model.encoder.dim}"
-        console.print(f"loss {last['loss']:.4f}{shown}")
-    console.print(f"run folder: {run_dir}", markup=False, soft_wrap=True)
+    say_end(console, run_dir, width=config.model.encoder.dim)
 
 
 def probe_labels(config: TrainConfig, data: Data, run_dir: Path, device: torch.device) -> LabelReport:
@@ -100,16 +95,23 @@ def label_table(report: LabelReport) -> Table:
     return table
 
 
+def say_end(console: Console, run_dir: Path, *, width: int | None = None) -> None:
+    """Print what a run logged last (loss; effective rank, of ``width`` if that is given) and where it is."""
+    metrics = run_dir / "metrics.jsonl"
+    lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else []
+    last: dict[str, float] = {}
+    for record in map(json.loads, lines):  # each metric has intervals of its own; null is what was not finite
+        last |= {name: value for name, value in record.items() if value is not None}
+    said = f"loss {last['loss']:.4f}" if "loss" in last else "no loss was logged"
+    if "effective_rank" in last:
+        said += f"   effective rank {last['effective_rank']:.1f}" + (f" of {width}" if width else "")
+    console.print(said)
+    console.print(f"run folder: {run_dir}", markup=False, soft_wrap=True)
+
+
 def _some(files: FileList, seed: int) -> FileList:
     """Return at most ``PROBED_CLIPS`` files, drawn at random but always the same."""
     if len(files) <= PROBED_CLIPS:
         return files
     order = torch.randperm(len(files), generator=torch.Generator().manual_seed(derive_seed(seed, 0, 3)))
     return files.take(sorted(order[:PROBED_CLIPS].tolist()))
-
-
-def _last_record(run_dir: Path) -> dict[str, float]:
-    """Return the last logged step of the run; empty if none was (every step of a short run was skipped)."""
-    metrics = run_dir / "metrics.jsonl"
-    lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else []
-    return json.loads(lines[-1]) if lines else {}

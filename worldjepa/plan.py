@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import yaml
 
 from worldjepa.compose import compose_plan, read_flags
-from worldjepa.config import PlanConfig, TrainConfig
+from worldjepa.config import TrainConfig
+from worldjepa.config_planning import PlanConfig
 from worldjepa.refusals import exit_code
 from worldjepa.schema import ConfigError, to_dict
 from worldjepa.usage import plan_usage

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from worldjepa.build_planner import build_controller
-from worldjepa.config import PROTOCOLS, PlanningConfig, Protocol
+from worldjepa.config_planning import PROTOCOLS, PlanningConfig, Protocol
 from worldjepa.evaluation.arena import make_vector_env
 from worldjepa.evaluation.film import Reel, choose, shoot
 from worldjepa.evaluation.goals import Ground, Tasks, draw_tasks, offers_state
@@ -113,7 +113,7 @@ class Judge:
             state_dim=goals.shape[1],
         )
         try:
-            planner = Planner(self._controller(world, ("state",)), goals[:, None])
+            planner = Planner(self._controller(world, ("state", "room")), goals[:, None])
             return outcome(tasks, self._play(f"{name}: oracle", tasks, planner, budget), planner)
         finally:
             world.close()

@@ -15,7 +15,9 @@ from rich.console import Console
 
 from worldjepa.artifact import write_file
 from worldjepa.build import pick_device
-from worldjepa.config import CollectConfig, EnvConfig, PlanConfig, PlanningConfig, TrainConfig
+from worldjepa.config import TrainConfig
+from worldjepa.config_env import CollectConfig, EnvConfig
+from worldjepa.config_planning import PlanConfig, PlanningConfig
 from worldjepa.data.collection_record import SETTINGS as COLLECTION
 from worldjepa.data.episode import Episodes
 from worldjepa.data.episodes import open_episodes
@@ -29,6 +31,7 @@ from worldjepa.run_episodes import EpisodeData, find_episodes
 from worldjepa.schema import ConfigError, from_dict, to_dict
 
 RESULT, REPORT, FILM, SHEET = "plan.json", "report.html", "plan.mp4", "plan.png"
+WIDE = 132  # characters of a line in a file
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def judge_run(config: PlanConfig, run: TrainConfig) -> dict[str, Any]:
         ids = np.flatnonzero(episodes.lengths).tolist()
     env = environment(config.env, run.env, episodes)
     how = How(config.seed, run.seed, config.device)
-    return _judge(config.plan, run_dir, episodes, ids, env, how=how)
+    return _judge(_complete(config.plan, run), run_dir, episodes, ids, env, how=how)
 
 
 def evaluate_planning(config: TrainConfig, data: EpisodeData, run_dir: Path, device: torch.device) -> None:
@@ -67,7 +70,7 @@ def evaluate_planning(config: TrainConfig, data: EpisodeData, run_dir: Path, dev
         env = environment(EnvConfig(), config.env, data.episodes)
         how = How(config.seed, config.seed, device.type)
         try:
-            _judge(config.plan, run_dir, data.episodes, data.held_out, env, how=how)
+            _judge(_complete(config.plan, config), run_dir, data.episodes, data.held_out, env, how=how)
         except NoTasksError as error:
             Console(highlight=False).print(f"no plans to judge: {error}", markup=False, soft_wrap=True)
 
@@ -79,6 +82,11 @@ def planned(config: TrainConfig, run_dir: Path) -> bool:
 
 def _asked(config: TrainConfig) -> bool:
     return bool(config.plan.success) and config.plan.episodes != 0
+
+
+def _complete(planning: PlanningConfig, run: TrainConfig) -> PlanningConfig:
+    """Plan in the precision that the model was trained in, unless told otherwise."""
+    return replace(planning, precision=planning.precision or run.train.precision)
 
 
 def environment(asked: EnvConfig, run: EnvConfig, episodes: Episodes) -> EnvConfig:
@@ -126,6 +134,8 @@ def _judge(
 
 def _show(result: dict[str, Any]) -> None:
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = WIDE
     for heading, lines in tables(result):
         console.print(terminal_table(heading, lines))
 

@@ -11,24 +11,24 @@ from pathlib import Path
 
 
 class RunLockedError(ValueError):
-    """Another process is working in this run folder."""
+    """Another process is working in this folder."""
 
 
 class RunFolderError(ValueError):
-    """The run folder cannot be made, or nothing can be written into it."""
+    """The folder cannot be made, or nothing can be written into it."""
 
 
 class RunLock:
-    """Holds ``<run_dir>/lock`` for this process, by ``flock``: the kernel frees it when the process dies.
+    """Holds ``<folder>/lock`` for this process, by ``flock``: the kernel frees it when the process dies.
 
     ``acquire`` tries for ``wait`` seconds (a process just killed may still be on its way out) and then
-    raises ``RunLockedError``, which names the holder; ``RunFolderError`` where no file can be made. Use it
-    as a context manager.
+    raises ``RunLockedError``, which names the holder; ``RunFolderError`` where no file can be made. Both name
+    the ``setting`` that chose the folder. Use it as a context manager.
     """
 
-    def __init__(self, run_dir: Path | str, *, wait: float = 2.0) -> None:
-        self.path = Path(run_dir) / "lock"
-        self.wait = wait
+    def __init__(self, folder: Path | str, *, setting: str = "run.dir", wait: float = 2.0) -> None:
+        self.path = Path(folder) / "lock"
+        self.setting, self.wait = setting, wait
         self._handle: int | None = None
 
     def acquire(self) -> RunLock:
@@ -38,15 +38,15 @@ class RunLock:
             handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise RunFolderError(
-                f"run.dir={self.path.parent} cannot be written to ({error.strerror}); "
-                "choose a folder that can, with run.dir=..."
+                f"{self.setting}={self.path.parent} cannot be written to ({error.strerror}); "
+                f"choose a folder that can, with {self.setting}=..."
             ) from error
         if not _flock(handle, self.wait):
             holder = os.pread(handle, 4096, 0).decode("utf-8", "replace")
             os.close(handle)
             raise RunLockedError(
                 f"{self.path.parent} is in use by {_holder(holder)}. "
-                "Wait for it, stop it, or choose another folder with run.dir=..."
+                f"Wait for it, stop it, or choose another folder with {self.setting}=..."
             )
         self._handle = handle
         # A data worker forked from here shares the open file and would keep the lock past our death.

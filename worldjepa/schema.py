@@ -1,4 +1,4 @@
-"""Settings as data: plain dictionaries to the dataclasses of ``config.py`` and back, checked on the way.
+"""Settings as data: plain dictionaries to the dataclasses of ``config*.py`` and back, checked on the way.
 
 No torch and no Hydra: a run folder's stored settings are read with this file alone, and nothing in them
 is ever instantiated by name.
@@ -201,7 +201,7 @@ def plain(value: Any) -> Any:
 
 
 def changed_settings(old: Any, new: Any) -> list[str]:
-    """Return the dotted names of settings that differ, less those that may (``runtime`` in ``config.py``)."""
+    """Return the dotted names of settings that differ, less those that may (``config_run.runtime``)."""
     return list(_changes(old, new, ""))
 
 

@@ -82,13 +82,15 @@ def _train(use: Use, run_dir: Path, device: torch.device) -> bool:
     return trainer.run()
 
 
-def build_trainer(use: Use, run_dir: Path, device: torch.device, *, fresh: bool = True) -> Trainer:
+def build_trainer(
+    use: Use, run_dir: Path, device: torch.device, *, fresh: bool = True, kind: type[Trainer] = Trainer
+) -> Trainer:
     """Build everything that a run consists of; if not ``fresh``, weights are to come from a checkpoint."""
     config = use.config
     model = build_model(config, pretrained=fresh).to(device)
     if fresh:
         use.prepare(model)
-    return Trainer(
+    return kind(
         config=config,
         run_dir=run_dir,
         model=model,

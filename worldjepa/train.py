@@ -38,13 +38,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _train(config: TrainConfig, argv: list[str]) -> int:
     # torch comes in only now: a wrong word was answered at once
+    from worldjepa.online import run_online
     from worldjepa.stages import run_training
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
     one_voice = os.environ.get("RANK", "0") == "0"  # the ranks of torchrun would say everything at once
     logging.getLogger("worldjepa").setLevel(logging.INFO if one_voice else logging.ERROR)
     try:
-        return run_training(config, argv)
+        return (run_online if config.agent.rounds else run_training)(config, argv)
     except KeyboardInterrupt:  # outside the loop, which saves first; or the second one
         return _refuse("interrupted", 128 + signal.SIGINT)
     except (ValueError, OSError, RuntimeError, ImportError) as error:

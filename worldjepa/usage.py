@@ -6,7 +6,7 @@ from importlib import resources
 
 from worldjepa.compose import list_groups
 
-# the settings most runs touch; worldjepa/config.py holds all of them
+# the settings most runs touch; worldjepa/config*.py hold all of them
 SETTINGS = {
     "data.root=FOLDER|FILE.csv": "your videos: a folder, a folder a class, or a CSV of 'path label'",
     "run.dir=FOLDER": "where the run is kept (default runs/<experiment>); start it again to continue",
@@ -117,7 +117,7 @@ experiments:
 groups (chosen for the device where left out):
 {chosen}
 
-settings, among others (worldjepa/config.py explains all of them):
+settings, among others (worldjepa/config*.py explain all of them):
 {settings}
 
 options:

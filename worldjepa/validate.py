@@ -11,9 +11,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from worldjepa.config import STRATEGIES, DataConfig, EnvConfig, OptimConfig, TrainConfig
+from worldjepa.config import DataConfig, OptimConfig, TrainConfig
+from worldjepa.config_env import EnvConfig
+from worldjepa.config_masking import STRATEGIES
 from worldjepa.ranges import at_least, divides, one_of, ordered, positive, require, share
 from worldjepa.schema import ConfigError, build
+from worldjepa.validate_agent import check_agent
 from worldjepa.validate_model import check_model, check_objective
 from worldjepa.validate_plan import check_planning
 
@@ -39,6 +42,7 @@ def validate(config: TrainConfig) -> None:
     _check_optim(config.optim)
     _check_loop(config)
     check_planning(config.plan)
+    check_agent(config)
 
 
 def require_data(config: TrainConfig) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from worldjepa.config import CollectConfig, EnvConfig
+from worldjepa.config_env import CollectConfig, EnvConfig
 from worldjepa.ranges import at_least, positive
 from worldjepa.schema import ConfigError, did_you_mean
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from worldjepa.config import EncoderConfig, MaskedPredictorConfig, ModelConfig, PredictorConfig, TrainConfig
+from worldjepa.config import TrainConfig
+from worldjepa.config_model import EncoderConfig, MaskedPredictorConfig, ModelConfig, PredictorConfig
 from worldjepa.ranges import at_least, divides, near_multiple, one_of, positive, share
 from worldjepa.schema import ConfigError, did_you_mean
 

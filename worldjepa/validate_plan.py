@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worldjepa.config import PROTOCOLS, PlanConfig, PlanningConfig
+from worldjepa.config_planning import PROTOCOLS, PlanConfig, PlanningConfig
 from worldjepa.ranges import at_least, one_of, positive, require
 from worldjepa.schema import ConfigError
 from worldjepa.validate_env import check_env
@@ -36,6 +36,8 @@ def check_planning(plan: PlanningConfig) -> None:
     require(1 <= plan.replan_every <= plan.horizon, "plan.replan_every", plan.replan_every, blocks)
     positive("plan.warm_start", plan.warm_start, "; for plans that begin anew set plan.warm_start=null")
     positive("plan.time_budget_s", plan.time_budget_s)
+    if plan.precision is not None:
+        one_of("plan.precision", plan.precision, ("fp32", "bf16"))
 
 
 def _check_tasks(plan: PlanningConfig) -> None:

@@ -1,59 +1,19 @@
-"""Collecting: what is written, what a fault costs, going on, the same store whatever the circumstances."""
+"""Collecting: what is written, going on, the same store whatever the circumstances."""
 
-import hashlib
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.data import made_envs
-from worldjepa.config import CollectionConfig, EnvConfig
-from worldjepa.data.collection import (
-    CollectionError,
-    CollectionResult,
-    collect_episodes,
-    describe_env,
-    task_of,
-)
+from tests.data.collecting import BATCHED, MADE, collect, content, faulty, lost
+from tests.data.made_envs import STEPS
+from worldjepa.config_env import CollectionConfig
+from worldjepa.data.collection import collect_episodes, describe_env, task_of
 from worldjepa.data.episodes import EpisodeStore
-from worldjepa.data.moments import UnusableEnvError
-from worldjepa.data.policies import PolicyError
 from worldjepa.runlock import RunLock, RunLockedError
 
-MADE = EnvConfig(id="tests.data.made_envs:made/Made-v0", state=["position"], num_envs=1)
-BATCHED = EnvConfig(id="tests.data.made_envs:made/Batched-v0", state=["position"], num_envs=3)
-STEPS = 4
-
-
-def collect(
-    root: Path, env: EnvConfig, count: int, *, policy: str = "random", seed: int = 0
-) -> CollectionResult:
-    chosen = CollectionConfig(policy=policy, num_episodes=count)
-    return collect_episodes(env, chosen, root=root, size=8, seed=seed, progress=False)
-
-
-def faulty(fault: str, **kwargs) -> EnvConfig:
-    return replace(MADE, kwargs={"fault": fault, **kwargs}, timeout_s=1.5 if fault == "hangs" else 60.0)
-
-
-def content(root: Path) -> list[str]:
-    """Return the hash of every episode."""
-    store, hashes = EpisodeStore.open(root), []
-    for episode, (steps, seed) in enumerate(zip(store.lengths.tolist(), store.seeds, strict=True)):
-        part = store.read(episode, range(steps + 1), 0, steps)
-        arrays = [part.frames, part.actions, part.rewards, part.terminated, part.state]
-        text = b"".join(array.tobytes() for array in arrays if array is not None)
-        hashes.append(hashlib.sha256(text + str(seed).encode()).hexdigest())
-    return hashes
-
-
-def lost(root: Path) -> list[dict]:
-    return [json.loads(line) for line in (root / "lost_episodes.jsonl").read_text().splitlines()]
-
-
-# --- what is written -----------------------------------------------------------------------------
+# --- what is written ------------------------------------------------------------------------------
 
 
 def test_an_episode_holds_what_happened(tmp_path: Path):
@@ -115,70 +75,7 @@ def test_describing_an_environment_says_what_a_model_needs():
     assert describe_env(BATCHED).batched
 
 
-# --- what a fault costs --------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("fault", "kwargs", "step", "reason"),
-    [
-        ("raises", {}, 2, "step: RuntimeError: the simulator broke"),
-        ("raises", {"phase": "reset"}, 0, "reset: RuntimeError: the simulator broke"),
-        ("dies", {}, 2, "step: the process ended with exit code 3 (a last word)"),
-        ("segfaults", {}, 2, "step: the process died of SIGSEGV"),
-        ("hangs", {}, 2, "step: it hung, for longer than env.timeout_s=1.5"),
-        ("nan", {"observed": "vector"}, 2, "step: observation holds values that are not finite"),
-        ("nan reward", {}, 2, "step: the reward is nan, expected a finite number"),
-        ("shape", {}, 2, "step: observation has shape (3, 10, 12), its space says (10, 12, 3)"),
-        ("dtype", {}, 2, "step: observation is float32, its space says uint8"),
-        (
-            "no picture",
-            {"observed": "vector"},
-            2,
-            "step: render() gave None, expected a uint8 picture [y x 3]",
-        ),
-        ("odd end", {}, 2, "step: terminated is 'yes', expected True or False"),
-    ],
-)
-def test_a_fault_loses_its_episode_only(tmp_path: Path, fault: str, kwargs: dict, step: int, reason: str):
-    result = collect(tmp_path, faulty(fault, **kwargs), 4, seed=11)
-    seeds = [task_of(11, number).seed for number in range(20)]
-    good = [number for number, seed in enumerate(seeds) if seed % 3][:4]
-    bad = [number for number in range(good[-1]) if number not in good]
-    assert bad, "the test tests something"
-    assert EpisodeStore.open(tmp_path).seeds == tuple(seeds[number] for number in good)
-    expected = [{"number": n, "seed": seeds[n], "step": step, "reason": reason} for n in bad]
-    assert lost(tmp_path) == expected
-    assert [each.number for each in result.lost] == bad
-    assert EpisodeStore.open(tmp_path).lengths.tolist() == [STEPS] * 4
-
-
-@pytest.mark.parametrize("fault", ["raises", "dies", "hangs"])
-def test_a_construction_that_fails_once_is_tried_again(tmp_path: Path, fault: str):
-    env = faulty(fault, phase="construction", once=str(tmp_path / "once"))
-    assert collect(tmp_path / "store", env, 2).written == 2
-
-
-def test_when_everything_fails_it_ends_with_one_error(tmp_path: Path):
-    with pytest.raises(
-        CollectionError, match="10 episodes in a row were lost, the last one at step 2"
-    ) as caught:
-        collect(tmp_path, faulty("raises", every=1), 3)
-    assert "the simulator broke" in str(caught.value)
-    assert len(lost(tmp_path)) >= 10
-
-
-def test_an_environment_that_cannot_be_reset_is_an_error(tmp_path: Path):
-    with pytest.raises(
-        UnusableEnvError, match="could not be reset in 10 tries; the last time: reset: Runtime"
-    ):
-        collect(tmp_path / "a", faulty("raises", every=1, phase="reset"), 3)
-    with pytest.raises(UnusableEnvError, match=r"in 2 tries; the last time: reset: it hung"):
-        collect(tmp_path / "b", replace(faulty("hangs", every=1, phase="reset"), timeout_s=0.7), 3)
-
-
-# --- the same store, whatever happens ------------------------------------------------------------
-
-
+# --- the same store, whatever happens -------------------------------------------------------------
 def test_the_store_does_not_depend_on_how_it_was_collected(tmp_path: Path):
     env = faulty("raises")
     collect(tmp_path / "at_once", replace(env, num_envs=3), 6, seed=11)
@@ -245,88 +142,3 @@ def test_other_settings_are_refused_by_name(tmp_path: Path):
         collect(tmp_path / "videos", MADE, 1)
     with RunLock(tmp_path), pytest.raises(RunLockedError, match=r"another folder with data\.root="):
         collect(tmp_path, MADE, 2)
-
-
-# --- as a batch ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("policy", ["random", "smooth", "tests.data.made_envs:from_info"])
-def test_a_batch_collects_what_single_environments_do(tmp_path: Path, policy: str):
-    collect(tmp_path / "batch", BATCHED, 7, policy=policy)
-    collect(tmp_path / "single", MADE, 7, policy=policy)
-    assert content(tmp_path / "batch") == content(tmp_path / "single")
-
-
-def test_our_environments_are_collected_as_a_batch(tmp_path: Path):
-    env = EnvConfig(id="worldjepa/Point-v0", state=["position"])
-    for num_envs in (1, 5):
-        collect(tmp_path / str(num_envs), replace(env, num_envs=num_envs), 7, policy="scripted")
-    assert content(tmp_path / "1") == content(tmp_path / "5")
-    assert describe_env(env, policy="scripted").batched
-
-
-def test_a_batch_that_breaks_is_replaced_by_single_environments(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-):
-    result = collect(tmp_path / "broken", replace(BATCHED, kwargs={"breaks_at": 6}), 7)
-    assert (result.written, result.steps) == (7, 7 * STEPS)
-    assert "the batch broke" in caplog.text
-    collect(tmp_path / "whole", BATCHED, 7)
-    assert content(tmp_path / "broken") == content(tmp_path / "whole")
-
-
-def test_not_finite_rewards_lose_a_row_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    plain = made_envs.Made.step
-
-    def nan_at_times(self, action):
-        result = plain(self, action)
-        return (result[0], np.nan if self.seed % 3 == 0 and self.count == 2 else result[1], *result[2:])
-
-    monkeypatch.setattr(made_envs.Made, "step", nan_at_times)
-    collect(tmp_path, BATCHED, 4, seed=11)
-    assert {each["reason"] for each in lost(tmp_path)} == {"step: reward is not finite"}
-    assert all(seed is not None and seed % 3 for seed in EpisodeStore.open(tmp_path).seeds)
-
-
-# --- what the user has to change -----------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"id": "CartPol-v1"}, "env.id=CartPol-v1: .*Did you mean: `CartPole`"),
-        ({"id": "nowhere/Thing-v0"}, "env.id=nowhere/Thing-v0: Namespace nowhere not found.*env.id=package:"),
-        ({"id": "no_such_package:Thing-v0"}, "importing no_such_package failed .ModuleNotFoundError"),
-        ({"kwargs": {"space": "dict"}}, "expected Box, Discrete or MultiDiscrete"),
-        ({"kwargs": {"spece": "box"}}, "cannot be made: TypeError.*spece"),
-        ({"state": ["positoin"]}, "env.state: info has no key 'positoin' after reset; it has position, seed"),
-        ({"state": ["name"]}, "holds no numbers under name"),
-        ({"pixels": "top"}, "env.pixels=top: no 'top' there; the observation is Box"),
-        ({"pixels": "to", "kwargs": {"observed": "dict"}}, "has the keys grip, joints, top, wrist"),
-        ({"pixels": "joints", "kwargs": {"observed": "dict"}}, "joints is Box.*there are top, wrist, render"),
-        ({"proprioception": ["joint"], "kwargs": {"observed": "dict"}}, "no vector 'joint'.*grip, joints"),
-        ({"proprioception": ["x"], "kwargs": {"observed": "vector"}}, r"env.proprioception=\[observation\]"),
-    ],
-)
-def test_a_mistake_is_told_at_once(change: dict, said: str):
-    with pytest.raises(ValueError, match=said) as caught:
-        describe_env(replace(MADE, **change))
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("policy", "said"),
-    [
-        ("scripted", "policy=scripted: Made has no method scripted_actions"),
-        (
-            "tests.data.made_envs:raising",
-            "raising raised ZeroDivisionError: division by zero .*made_envs.py:",
-        ),
-        ("tests.data.made_envs:too_wide", "too_wide returned array.* expected an action of Box"),
-        ("tests.data.made_envs:halv", "has no callable 'halv'; it has .*half"),
-        ("no_such_module:act", "importing no_such_module failed"),
-    ],
-)
-def test_a_policy_that_cannot_act_ends_the_collection(tmp_path: Path, policy: str, said: str):
-    with pytest.raises((UnusableEnvError, PolicyError), match=said):
-        collect(tmp_path, MADE, 1, policy=policy)

@@ -36,56 +36,77 @@ def vectors(values: np.ndarray) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
 
 
+VIDEOS = {"front": [sum(LENGTHS)], "hand": [LENGTHS[0], LENGTHS[1] + LENGTHS[2]]}  # frames of each mp4
+HAND = ((0, 0.0), (1, 0.0), (1, LENGTHS[1] / FPS))  # which mp4 an episode is in, and from when on
+
+
 @pytest.fixture
 def folder(tmp_path) -> Path:
     """Three episodes as LeRobot lays them out, in two data files.
 
     One camera has all of them in one mp4, the other has two mp4 files.
     """
-    starts = np.cumsum([0, *LENGTHS])
-    make_video(tmp_path / "front.mp4", sum(LENGTHS), rate=FPS)
-    make_video(tmp_path / "hand0.mp4", LENGTHS[0], rate=FPS)
-    make_video(tmp_path / "hand1.mp4", LENGTHS[1] + LENGTHS[2], rate=FPS)
-    places, tables = [], {0: [], 1: []}
-    for e, rows in enumerate(LENGTHS):
-        i = np.arange(rows)
-        columns = {
-            "observation.state": vectors(np.stack([i, i + e], axis=1).astype(np.float32)),
-            "action": vectors(np.stack([i, -i, 0 * i + e], axis=1).astype(np.float32)),
-            "timestamp": pa.array((i / FPS).astype(np.float32)),
-            "next.reward": pa.array(i.astype(np.float32)),
-            "next.done": pa.array(i == rows - 2),
-            "episode_index": pa.array(np.full(rows, e)),
-        }
-        tables[min(e, 1)].append(pa.table(columns))
-        hand = {0: (0, 0.0), 1: (1, 0.0), 2: (1, LENGTHS[1] / FPS)}[e]
-        places.append(
-            {
-                "episode_index": e,
-                "length": rows,
-                "data/chunk_index": 0,
-                "data/file_index": min(e, 1),
-                "dataset_from_index": int(starts[e]),
-                "dataset_to_index": int(starts[e + 1]),
-                "videos/observation.images.front/chunk_index": 0,
-                "videos/observation.images.front/file_index": 0,
-                "videos/observation.images.front/from_timestamp": float(starts[e]) / FPS,
-                "videos/observation.images.hand/chunk_index": 0,
-                "videos/observation.images.hand/file_index": hand[0],
-                "videos/observation.images.hand/from_timestamp": hand[1],
-                "stats/action/mean": [0.0, 0.0, 0.0],
-            }
-        )
     root = tmp_path / "dataset"
     for name in ("data/chunk-000", "meta/episodes/chunk-000"):
         (root / name).mkdir(parents=True)
-    for number, parts in tables.items():
-        pq.write_table(pa.concat_tables(parts), root / f"data/chunk-000/file-{number:03d}.parquet")
-    pq.write_table(pa.Table.from_pylist(places[2:]), root / "meta/episodes/chunk-000/file-001.parquet")
-    pq.write_table(pa.Table.from_pylist(places[:2]), root / "meta/episodes/chunk-000/file-000.parquet")
+    for number, ids in enumerate(([0], [1, 2])):
+        table = pa.concat_tables([rows_of(episode) for episode in ids])
+        pq.write_table(table, root / f"data/chunk-000/file-{number:03d}.parquet")
+    for number, ids in enumerate(([0, 1], [2])):
+        places = pa.Table.from_pylist([place_of(episode) for episode in ids])
+        pq.write_table(places, root / f"meta/episodes/chunk-000/file-{number:03d}.parquet")
+    for camera, lengths in VIDEOS.items():
+        chunk = root / f"videos/observation.images.{camera}/chunk-000"
+        chunk.mkdir(parents=True)
+        for number, frames in enumerate(lengths):
+            make_video(chunk / f"file-{number:03d}.mp4", frames, rate=FPS)
+    (root / "meta/info.json").write_text(json.dumps(info()))
+    stats = {"action": {"min": [0, -6, 0], "max": [6, 0, 2]}}
+    (root / "meta/stats.json").write_text(json.dumps(stats))
+    return root
+
+
+def rows_of(episode: int) -> pa.Table:
+    """Return the rows of an episode: row ``i`` has the action (i, -i, episode)."""
+    rows = LENGTHS[episode]
+    i = np.arange(rows)
+    return pa.table(
+        {
+            "observation.state": vectors(np.stack([i, i + episode], axis=1).astype(np.float32)),
+            "action": vectors(np.stack([i, -i, 0 * i + episode], axis=1).astype(np.float32)),
+            "timestamp": pa.array((i / FPS).astype(np.float32)),
+            "next.reward": pa.array(i.astype(np.float32)),
+            "next.done": pa.array(i == rows - 2),
+            "episode_index": pa.array(np.full(rows, episode)),
+        }
+    )
+
+
+def place_of(episode: int) -> dict:
+    """Return what ``meta/episodes`` says of an episode."""
+    start = sum(LENGTHS[:episode])
+    hand_file, hand_start = HAND[episode]
+    return {
+        "episode_index": episode,
+        "length": LENGTHS[episode],
+        "data/chunk_index": 0,
+        "data/file_index": min(episode, 1),
+        "dataset_from_index": start,
+        "dataset_to_index": start + LENGTHS[episode],
+        "videos/observation.images.front/chunk_index": 0,
+        "videos/observation.images.front/file_index": 0,
+        "videos/observation.images.front/from_timestamp": start / FPS,
+        "videos/observation.images.hand/chunk_index": 0,
+        "videos/observation.images.hand/file_index": hand_file,
+        "videos/observation.images.hand/from_timestamp": hand_start,
+        "stats/action/mean": [0.0, 0.0, 0.0],
+    }
+
+
+def info() -> dict:
+    """Return what ``meta/info.json`` says."""
     video = {"dtype": "video", "shape": [HEIGHT, WIDTH, 3], "names": ["height", "width", "channels"]}
-    depth = video | {"info": {"video.is_depth_map": True}}
-    info = {
+    return {
         "codebase_version": "v3.0",
         "robot_type": "so100",
         "fps": FPS,
@@ -94,20 +115,11 @@ def folder(tmp_path) -> Path:
         "features": {
             "observation.images.front": video,
             "observation.images.hand": video,
-            "observation.images.depth": depth,
+            "observation.images.depth": video | {"info": {"video.is_depth_map": True}},
             "observation.state": {"dtype": "float32", "shape": [2], "names": {"motors": ["a", "b"]}},
             "action": {"dtype": "float32", "shape": [3], "names": None},
         },
     }
-    (root / "meta/info.json").write_text(json.dumps(info))
-    stats = {"action": {"min": [0, -6, 0], "max": [6, 0, 2]}}
-    (root / "meta/stats.json").write_text(json.dumps(stats))
-    for camera, files in (("front", ["front"]), ("hand", ["hand0", "hand1"])):
-        chunk = root / f"videos/observation.images.{camera}/chunk-000"
-        chunk.mkdir(parents=True)
-        for number, name in enumerate(files):
-            (tmp_path / f"{name}.mp4").rename(chunk / f"file-{number:03d}.mp4")
-    return root
 
 
 def change(path: Path, **values) -> None:
@@ -208,27 +220,27 @@ def test_statistics_are_written(tmp_path):
 
 
 def test_older_versions_and_other_kinds_are_refused(folder):
-    info = folder / "meta/info.json"
-    whole = json.loads(info.read_text())
+    path = folder / "meta/info.json"
+    whole = info()
     for values, said in (
         ({"codebase_version": "v2.1"}, r"version v2\.1; expected v3\.x: convert it"),
         ({"features": {k: v for k, v in whole["features"].items() if k != "action"}}, "no feature 'action'"),
         ({"features": {"action": whole["features"]["action"]}}, "has no camera"),
     ):
-        change(info, **values)
+        change(path, **values)
         with pytest.raises(ValueError, match=said):
             open_episodes(folder)
-        info.write_text(json.dumps(whole))
-    info.write_text(json.dumps({k: v for k, v in whole.items() if k != "fps"}))
+        path.write_text(json.dumps(whole))
+    path.write_text(json.dumps({k: v for k, v in whole.items() if k != "fps"}))
     with pytest.raises(ValueError, match="lacks fps"):
         open_episodes(folder)
-    info.write_text("{")
+    path.write_text("{")
     with pytest.raises(ValueError, match=r"info\.json cannot be read"):
         open_episodes(folder)
 
 
 def test_parts_that_are_missing_are_named(folder):
-    features = json.loads((folder / "meta/info.json").read_text())["features"]
+    features = info()["features"]
     wider = features | {"observation.environment_state": {"dtype": "float32", "shape": [1], "names": None}}
     change(folder / "meta/info.json", features=wider)
     with pytest.raises(ValueError, match=r"lacks the columns observation\.environment_state"):

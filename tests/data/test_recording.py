@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from worldjepa.config import EnvConfig
+from worldjepa.config_env import EnvConfig
 from worldjepa.data.moments import EnvFault, Moment
 from worldjepa.data.recording import Recorder, picture_sources, resized, unsound_rows
 

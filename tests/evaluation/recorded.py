@@ -5,7 +5,7 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 
-from worldjepa.config import EnvConfig
+from worldjepa.config_env import EnvConfig
 from worldjepa.data.action_spec import action_spec
 from worldjepa.data.episodes import Episode, EpisodeSpec, EpisodeStore
 from worldjepa.evaluation.goals import Ground

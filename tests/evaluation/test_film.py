@@ -9,7 +9,7 @@ import torch
 
 from tests.planning.stub_world import StubWorld
 from worldjepa.build_planner import build_controller
-from worldjepa.config import PlanningConfig, Protocol
+from worldjepa.config_planning import PlanningConfig, Protocol
 from worldjepa.data.video import read_clip
 from worldjepa.evaluation.film import Reel, choose, contact_sheet, shoot, write_film
 from worldjepa.evaluation.goals import Ground, draw_tasks
@@ -37,8 +37,9 @@ def test_reels_show_what_happened_and_what_was_promised(ground: Ground):
     tasks = draw_tasks(ground, EXPERT, seed=0)
     world: Any = StubWorld(side=32, action_block=3)
     world.encode = lambda frames: torch.zeros(*frames.shape[:2], 1, 2)
-    many = world.rollout
-    world.rollout = lambda latents, actions, past_actions: many(latents, actions[:, None])[:, 0]
+    world.rollout = lambda latents, actions, past_actions: world.futures(
+        world.start(latents), actions[:, None]
+    )[:, 0]
     world.heads = {"pixels": lambda latents: latents[..., 0, :1, None, None].expand(-1, -1, 3, 8, 8)}
     rng = np.random.default_rng(0)
     plans = [rng.uniform(0, 0.1, (4, 2, 6)).astype(np.float32) for _ in range(4)]

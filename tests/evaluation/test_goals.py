@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.evaluation.recorded import RADIUS, TWO_ROOMS, ground_of
-from worldjepa.config import Protocol
+from worldjepa.config_planning import Protocol
 from worldjepa.data.episodes import EpisodeStore
 from worldjepa.evaluation.goals import Ground, draw_tasks, same_picture
 

@@ -9,7 +9,7 @@ import torch
 
 from tests.evaluation.recorded import TWO_ROOMS
 from worldjepa.build_planner import build_controller
-from worldjepa.config import PlanningConfig, Protocol
+from worldjepa.config_planning import PlanningConfig, Protocol
 from worldjepa.evaluation.goals import Ground, Tasks, draw_tasks
 from worldjepa.evaluation.oracle import OracleWorld
 from worldjepa.evaluation.players import Planner, copied, no_op, play, random_actions
@@ -56,8 +56,11 @@ def test_the_oracle_predicts_what_the_environment_does(ground: Ground):
     states = np.stack([task.at_start.info["position"] for task in tasks.tasks])
     for candidates in (4, 2, 5):  # fewer than there is room for, then more
         actions = rng.uniform(-2, 2, (10, candidates, 2, 6)).astype(np.float32)
-        state = world.start(torch.zeros(10, 1, 1, 1), proprioception=torch.tensor(states[:, None]))
+        measured = np.concatenate([states, np.arange(10)[:, None]], axis=1, dtype=np.float32)
+        state = world.start(torch.zeros(10, 1, 1, 1), proprioception=torch.tensor(measured[:, None]))
         future = world.futures(state, torch.tensor(actions))
+        some = world.futures(state[3:5], torch.tensor(actions[3:5]))
+        assert torch.equal(some, future[3:5])
         assert future.shape == (10, candidates, 2, 1, 2)
         for row, place in enumerate(tasks.starts):
             alone: Any = gymnasium.make("worldjepa/TwoRooms-v0", **TWO_ROOMS.kwargs)
@@ -81,12 +84,16 @@ def test_planning_with_a_perfect_model(ground: Ground):
         horizon=4,
         reduction="smallest",
     )
-    controller = build_controller(settings, world, space=BOX, seed=0, proprioception=("state",))
+    controller = build_controller(settings, world, space=BOX, seed=0, proprioception=("state", "room"))
     planner = Planner(controller, goals[:, None])
     played = play(ground, tasks, planner, budget=24)
     found = outcome(tasks, played, planner)
     assert found["success_rate"] >= 0.9
-    assert found["planning_ms_per_environment"] == found["planning_ms"] / 10 > 0
+    rows = [rows for _, rows in planner.milliseconds]
+    trying = [int(((played.steps == 0) | (played.steps > 3 * call)).sum()) for call in range(len(rows))]
+    assert rows == trying and rows[0] == 10 > rows[-1], "rows that are there are not planned for"
+    each = np.median([call / rows for call, rows in planner.milliseconds])
+    assert found["planning_ms_per_environment"] == each > 0
     assert sum(part["episodes"] for part in found["groups"].values()) == 10
     assert found["steps_to_goal"] == np.median(played.steps[played.reached])
     calls = -(-played.actions.shape[1] // 3)

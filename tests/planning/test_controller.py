@@ -137,6 +137,43 @@ def test_rows_of_different_lengths_are_planned_together():
     assert (context["past_actions"][0] != 0).any()
 
 
+def test_rows_that_are_not_active_stand_still_and_leave_the_others_as_they_are():
+    """After ending their block; and they go on when they are wanted again, at the block's end."""
+    control, same = (controller(StubWorld(action_block=2)) for _ in range(2))
+    env, other = StubEnv(STARTS), StubEnv(STARTS)
+    goal = env.frames(ENDS)
+    for step in range(7):
+        active = np.array([True, not 1 <= step <= 4, True])
+        action = control.act(env.frames(), goal, active)
+        expected = same.act(other.frames(), goal)
+        assert np.array_equal(action[[0, 2]], expected[[0, 2]])
+        assert bool((action[1] == 0).all()) == (step in (2, 3, 4, 5))
+        if step in (2, 6):
+            assert control.planned.rows == ((0, 2) if step == 2 else (0, 1, 2))
+        env.step(action)
+        other.step(expected)
+    with pytest.raises(ValueError, match="active must be 3 truth values"):
+        control.act(env.frames(), goal, [True, False])
+
+
+def test_precision_changes_matrix_products_alone():
+    model = world(dtype=torch.float32, grid=(2, 2))
+    frames = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    goal = torch.randn(2, 4, 12, generator=torch.Generator().manual_seed(0))
+    plans = {}
+    for precision in ("fp32", "bf16"):
+        control: Any = MPCController(
+            model, QUICK, action_space=spaces.Box(-1, 1, (4,)), horizon=3, precision=precision
+        )
+        control.act(frames, goal)
+        plans[precision] = control.planned.plan
+    assert plans["bf16"].cost.dtype == torch.float32
+    torch.testing.assert_close(plans["bf16"].cost, plans["fp32"].cost, rtol=0.05, atol=0)
+    assert not torch.equal(plans["bf16"].cost, plans["fp32"].cost)
+    with pytest.raises(ValueError, match="precision must be fp32 or bf16"):
+        MPCController(model, QUICK, action_space=spaces.Box(-1, 1, (4,)), precision="fp16")
+
+
 def test_warm_start_continues_the_plan():
     starts, plans = [], []
 

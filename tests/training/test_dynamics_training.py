@@ -3,7 +3,6 @@
 Run as a script, this file is one of two ranks.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -16,135 +15,14 @@ import torch
 from safetensors.torch import load_file
 
 import worldjepa
+from tests.training.tiny_world import EMA, EMA_WEIGHTS, Windows, settings, sums, trainer
 from worldjepa.artifact import latest_checkpoint
-from worldjepa.build import build_model, build_objective, build_strategies
-from worldjepa.config import TrainConfig
-from worldjepa.data.badfiles import BadFileLog
-from worldjepa.schema import ConfigError, from_dict
+from worldjepa.build import build_model, build_objective
+from worldjepa.schema import ConfigError
 from worldjepa.training import distributed
 from worldjepa.training.checkpoint import KeyMismatchError, load_checkpoint
-from worldjepa.training.loop import Trainer
-from worldjepa.training.pretrained import adopt_frozen
-from worldjepa.types import Batch
-from worldjepa.validate import validate
 
 ROOT = Path(__file__).parents[2]
-TINY = {
-    "device": "cpu",
-    "data": {"num_frames": 4, "size": 16},
-    "model": {
-        "target": "none",
-        "latent_norm": "none",
-        "action_block": 2,
-        "action_dim": 2,
-        "encoder": {
-            "dim": 24,
-            "depth": 1,
-            "num_heads": 2,
-            "patch_size": 8,
-            "tubelet_size": 1,
-            "attention": "step",
-            "projector": {"pool": "flatten", "latent_dim": 16, "hidden_dim": 24},
-        },
-        "predictor": {"dim": 24, "depth": 2, "num_heads": 2},
-    },
-    "objective": {
-        "kind": "dynamics",
-        "loss": "l2",
-        "rollout_steps": 3,
-        "sigreg_projections": 32,
-        "weights": {"prediction": 1.0, "rollout": 1.0, "sigreg": 0.5, "inverse_dynamics": 1.0},
-    },
-    "optim": {"lr": 1e-3, "schedule": "cosine", "warmup": 0.1, "ema": [0.9, 1.0], "grad_clip": None},
-    "train": {
-        "steps": 12,
-        "batch_size": 8,
-        "precision": "fp32",
-        "checkpoint_every": 4,
-        "keep_last": 10,
-        "log_every": 1,
-        "health_every": 4,
-    },
-}
-
-
-def settings(**rooms):
-    """Return the tiny run's settings with some rooms changed: ``train={"steps": 3}``."""
-    merged = json.loads(json.dumps(TINY))
-    for room, values in rooms.items():
-        for name, value in values.items():
-            inner = merged[room].get(name)
-            if isinstance(inner, dict) and name != "weights":
-                inner.update(value)
-            else:
-                merged[room][name] = value
-    config = from_dict(merged, TrainConfig)
-    validate(config)
-    return config
-
-
-class Windows:
-    """Batches of moving squares: rows of the global batch are functions of (step, row)."""
-
-    def __init__(self, config, step):
-        self.step, self.rows = step, config.train.batch_size // distributed.world_size()
-        self.first, self.steps = distributed.rank() * self.rows, config.data.num_frames
-
-    def __next__(self):
-        rows = [self._row(self.first + row) for row in range(self.rows)]
-        self.step += 1
-        return Batch(
-            *(torch.stack(parts) for parts in zip(*rows, strict=True)), paths=("episode 0",) * self.rows
-        )
-
-    def _row(self, row):
-        draw = torch.Generator().manual_seed(1000 * self.step + row)
-        actions = 0.5 * torch.randn(self.steps - 1, 4, generator=draw)
-        place = torch.cat([torch.randn(1, 2, generator=draw), actions.unflatten(1, (2, 2)).sum(1)]).cumsum(0)
-        axis = torch.linspace(-3, 3, 16)
-        spot = torch.exp(-(axis - place[:, :1]).square())[:, :, None]
-        frames = (255 * spot * torch.exp(-(axis - place[:, 1:]).square())[:, None]).unsqueeze(1)
-        return frames.expand(-1, 3, -1, -1).to(torch.uint8), actions, place[1:, 0]
-
-    def __iter__(self):
-        return self
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        self.close()
-
-    def close(self):
-        pass
-
-
-def trainer(config, run_dir):
-    run_dir.mkdir(parents=True, exist_ok=True)
-    model = build_model(config)
-    if model.action_stats is not None:
-        model.action_stats.set(torch.zeros(2), torch.full((2,), 0.5))
-    return Trainer(
-        config=config,
-        run_dir=run_dir,
-        model=model,
-        objective=build_objective(config, model),
-        strategies=build_strategies(config),
-        batches=lambda step: Windows(config, step),
-        device=torch.device("cpu"),
-        bad_files=BadFileLog(run_dir / "bad_files.jsonl", 0.2),
-    )
-
-
-def sums(run_dir):
-    checkpoint = latest_checkpoint(run_dir)
-    assert checkpoint is not None
-    names = ("model.safetensors", "train_state.safetensors")
-    return checkpoint.name, [hashlib.sha256((checkpoint / name).read_bytes()).hexdigest() for name in names]
-
-
-EMA = {"target": "ema", "heads": ["reward"]}
-EMA_WEIGHTS = {"prediction": 1.0, "rollout": 1.0, "variance": 1.0, "covariance": 0.1, "reward": 1.0}
 RUNS = {
     "sigreg": {},
     "ema": {"model": EMA, "objective": {"weights": EMA_WEIGHTS}},
@@ -225,95 +103,13 @@ def test_it_learns_to_use_actions(tmp_path):
         assert true < 0.5 * min(shuffled, copied)
 
 
-# --- a frozen encoder ----------------------------------------------------------------------------
-
-
-def pretrained(run_dir):
-    """Leave a checkpoint of masked pretraining; return its target encoder."""
-    from worldjepa.training.checkpoint import save_checkpoint
-
-    encoder = {"dim": 24, "depth": 2, "num_heads": 2, "patch_size": 8, "positions": "sincos"}
-    values = {"data": {"num_frames": 4, "size": 16}, "model": {"encoder": encoder}, "seed": 5}
-    config = from_dict(values, TrainConfig)
-    model = build_model(config)
-    assert model.target_encoder is not None
-    for parameter in model.target_encoder.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
-    save_checkpoint(run_dir, 1, config=values, model=model.state_dict(), optimizer={}, record={})
-    return model.target_encoder
-
-
-FROZEN = {"latent_norm": "layer", "encoder": {"projector": {"pool": "none"}}}
-ONLY_DYNAMICS = {"weights": {"prediction": 1.0, "rollout": 1.0}, "rollout_steps": 2}
-
-
-def test_a_frozen_encoder_of_ours_stays_and_travels_with_the_checkpoint(tmp_path):
-    source = pretrained(tmp_path / "video")
-    config = adopt_frozen(
-        settings(model=FROZEN | {"frozen": str(tmp_path / "video")}, objective=ONLY_DYNAMICS)
-    )
-    assert config.model.encoder.depth == 2 and config.model.encoder.attention == "step"
-    run = trainer(config, tmp_path / "run")
-    before = {name: tensor.clone() for name, tensor in run.model.encoder.state_dict().items()}
-    assert run.run()
-    assert all(torch.equal(before[name], value) for name, value in run.model.encoder.state_dict().items())
-    shutil.rmtree(tmp_path / "video")
-    model = worldjepa.load(tmp_path / "run", device="cpu")
-    assert model.target_encoder is None
-    frames = next(Windows(config, 0)).frames[:2, :1]
-    source.attention = "step"
-    expected = source(model.prepare(frames.repeat_interleave(2, dim=1)))  # one frame fills its tubelet
-    found = model.encoder(model.prepare(frames))
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
-    assert model.rollout(model.encode(frames), torch.randn(2, 3, 4)).shape == (2, 3, 4, 24)
-
-
-def test_a_timm_backbone_is_built_without_pretrained_weights_when_loaded(tmp_path, monkeypatch):
-    import timm
-
-    asked, create = [], timm.create_model
-
-    def offline(name, pretrained, **rest):
-        asked.append(pretrained)
-        return create(name, pretrained=False, **rest)
-
-    monkeypatch.setattr(timm, "create_model", offline)
-    model = FROZEN | {"frozen": "timm/resnet10t", "encoder": {"projector": {"pool": "mean"}}}
-    config = adopt_frozen(
-        settings(model=model, objective=ONLY_DYNAMICS, data={"size": 32}, train={"steps": 4})
-    )
-    config.data.size = 32
-    run = trainer(config, tmp_path)
-    run.batches = lambda step: Grown(config, step)
-    assert run.run()
-    loaded = worldjepa.load(tmp_path, device="cpu")
-    assert asked == [True, False]
-    frames = next(Grown(config, 0)).frames
-    assert torch.equal(loaded.encode(frames), run.model.eval().encode(frames))
-    assert loaded.encode(frames).shape == (8, 4, 1, 512)
-
-
-class Grown(Windows):
-    """The same at 32 pixels."""
-
-    def _row(self, row):
-        frames, actions, rewards = super()._row(row)
-        return frames.repeat_interleave(2, -1).repeat_interleave(2, -2), actions, rewards
-
-
-def test_stored_settings_cannot_make_timm_fetch_from_elsewhere():
-    for name in ("timm/hf-hub:evil/model", "timm/local-dir:/tmp/x", "timm/../x"):
-        with pytest.raises(ConfigError, match="plain name of timm's registry"):
-            settings(model=FROZEN | {"frozen": name}, objective=ONLY_DYNAMICS)
-
-
 def test_batch_statistics_refuse_accumulation():
     config = settings(objective={"weights": {"prediction": 1.0}}, train={"accumulate": 2})
     with pytest.raises(ConfigError, match=r"model\.encoder\.projector\.norm=batch need the statistics"):
         build_objective(config, build_model(config))
 
 
-# --- two ranks -----------------------------------------------------------------------------------
+# --- two ranks ------------------------------------------------------------------------------------
 
 
 def two_ranks(folder):

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from worldjepa.config import CollectConfig, CollectedConfig, CollectionConfig, EnvConfig
+from worldjepa.config_env import CollectConfig, CollectedConfig, CollectionConfig, EnvConfig
 from worldjepa.data.collection_progress import CollectionProgress
 from worldjepa.data.collection_record import CollectionRecord, Lost, episode_seed
 from worldjepa.data.collection_writer import CollectionWriter, Settled
@@ -25,7 +25,7 @@ from worldjepa.data.env_worker import Fault, Task
 from worldjepa.data.episode import Episode, EpisodeSpec
 from worldjepa.data.episodes import EpisodeStore
 from worldjepa.data.moments import EnvFacts
-from worldjepa.runlock import RunFolderError, RunLock, RunLockedError
+from worldjepa.runlock import RunLock
 from worldjepa.seeding import derive_seed
 
 logger = logging.getLogger(__name__)
@@ -119,13 +119,10 @@ def collect_episodes(
         env=env,
         data=CollectedConfig(root=str(root), size=size),
     )
-    try:
-        with RunLock(root):
-            record = CollectionRecord.open(root, settings)
-            with CollectionProgress(collection.num_episodes, shown=progress) as shown:
-                return _Collector(settings, record, shown, stop).run()
-    except (RunLockedError, RunFolderError) as error:
-        raise type(error)(str(error).replace("run.dir", "data.root")) from error
+    with RunLock(root, setting="data.root"):
+        record = CollectionRecord.open(root, settings)
+        with CollectionProgress(collection.num_episodes, shown=progress) as shown:
+            return _Collector(settings, record, shown, stop).run()
 
 
 def describe_env(env: EnvConfig, *, policy: str = "random") -> EnvFacts:
@@ -179,6 +176,7 @@ class _Collector:
         except BatchError as error:
             text = "the vector environment of %s failed (%s); going on with single ones in processes"
             logger.warning(text, settings.env.id, error)
+            logger.debug("where the batch failed", exc_info=error)
             return False
         return True
 

@@ -12,13 +12,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from worldjepa.artifact import write_file
-from worldjepa.config import CollectConfig
+from worldjepa.config_env import CollectConfig
 from worldjepa.data.episode import EpisodeSpec
-from worldjepa.data.episodes import EpisodeStore
+from worldjepa.data.episodes import STORE, EpisodeStore
 from worldjepa.schema import ConfigError, changed_settings, from_dict, to_dict
 from worldjepa.seeding import derive_seed
 
-SETTINGS, LOST, STORE = "collection.json", "lost_episodes.jsonl", "store.json"
+SETTINGS, LOST = "collection.json", "lost_episodes.jsonl"
 _NOT_OTHERS = {"lock", SETTINGS, LOST}
 
 

@@ -28,6 +28,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from worldjepa.data.child import import_path
 from worldjepa.data.scenes import MOTIONS, CorpusSettings, Truth, render
 
 log = logging.getLogger(__name__)
@@ -98,9 +99,8 @@ def _render_in_processes(folder: Path, settings: CorpusSettings, processes: int)
     Not multiprocessing: fork is unsafe once torch has started threads, and spawn runs the caller's script
     again. A child ends when its parent dies, so that nothing goes on writing into a folder given up.
     """
-    paths = [os.path.abspath(entry) for entry in sys.path if entry != ""] + [os.getcwd()]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
-    environment["OPENBLAS_NUM_THREADS"] = "1"
+    single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    environment = os.environ | single | {"PYTHONPATH": import_path()}
     children = []
     try:
         for part in range(processes):

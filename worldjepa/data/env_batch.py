@@ -7,13 +7,12 @@ that no action is swallowed and every episode follows from its own seed, whateve
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from worldjepa.config import EnvConfig
+from worldjepa.config_env import EnvConfig
 from worldjepa.data.env_making import make_batch
 from worldjepa.data.env_worker import Fault, Task
 from worldjepa.data.episode import Episode
@@ -61,7 +60,7 @@ class EnvBatch:
             return self._step()
         except PolicyError:
             raise
-        except Exception as error:  # a vector environment of anybody's can raise anything
+        except Exception as error:  # anybody's vector environment: it can raise anything, return anything
             raise BatchError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
 
     def _reset(self) -> None:
@@ -118,9 +117,7 @@ class EnvBatch:
     def __enter__(self) -> EnvBatch:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
 

@@ -17,7 +17,7 @@ from gymnasium.envs.registration import (
 )
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from worldjepa.config import EnvConfig
+from worldjepa.config_env import EnvConfig
 from worldjepa.data.moments import UnusableEnvError
 from worldjepa.data.recording import RENDER, names_of, picture_sources
 

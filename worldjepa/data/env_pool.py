@@ -17,13 +17,13 @@ import sys
 import tempfile
 from collections.abc import Callable
 from multiprocessing.connection import Connection, Pipe, wait
-from types import TracebackType
 from typing import IO
 
 import cloudpickle
 import gymnasium
 
-from worldjepa.config import EnvConfig
+from worldjepa.config_env import EnvConfig
+from worldjepa.data.child import import_path
 from worldjepa.data.env_worker import BEAT_BYTES, Beats, Describe, Fault, Job, Mistake, Task
 from worldjepa.data.episode import Episode
 from worldjepa.data.moments import EnvFacts, UnusableEnvError
@@ -118,9 +118,7 @@ class EnvPool:
     def __enter__(self) -> EnvPool:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
 
@@ -139,8 +137,7 @@ class _Worker:
         self._send(job)
 
     def _born(self, theirs: Connection, shared: int) -> subprocess.Popen[bytes]:
-        paths = [os.path.abspath(entry) for entry in sys.path if entry != ""] + [os.getcwd()]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+        environment = os.environ | {"PYTHONPATH": import_path()}
         environment.setdefault("OMP_NUM_THREADS", "1")  # the processes share the cores already
         if sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & environment.keys():
             environment.setdefault("MUJOCO_GL", "egl")  # without a display MuJoCo would abort

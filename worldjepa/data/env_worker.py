@@ -13,7 +13,6 @@ import os
 import pickle
 import signal
 import sys
-import threading
 import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -22,8 +21,9 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from worldjepa.config import EnvConfig
+from worldjepa.config_env import EnvConfig
 from worldjepa.data.action_spec import action_spec
+from worldjepa.data.child import end_with
 from worldjepa.data.env_making import make_batch, make_env, step_limit
 from worldjepa.data.episode import Episode
 from worldjepa.data.moments import EnvFacts, EnvFault, EpisodeBuilder, UnusableEnvError, success_of
@@ -233,23 +233,12 @@ def _answer(player: Player, request: Describe | Task) -> EnvFacts | Episode | Fa
         return Fault(step, f"{phase}: {' '.join(what.split())}")
 
 
-def _end_with(parent: int) -> None:
-    """End this process when its parent ends, however that ends and whatever this one is at."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def main() -> None:
     """Run in a process of its own: ``argv`` holds the pool's process id and two file descriptors."""
     parent, requests, shared = map(int, sys.argv[1:])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # they are for the main process, which ends this one
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    _end_with(parent)
+    if sys.platform == "linux":  # at once, also while an environment's C code holds on to the interpreter
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with(parent)
     serve(Connection(requests), Beats(mmap.mmap(shared, BEAT_BYTES)))

@@ -20,8 +20,8 @@ from worldjepa.data.action_spec import ActionSpec
 class EpisodeSpec:
     """What all episodes of a store have in common.
 
-    ``frame_size`` is (y, x); ``state_names`` name the components of the true state, as ``position.0``;
-    ``fps`` is how many environment steps a second stand for, where known.
+    ``frame_size`` is (y, x), of the first camera; ``state_names`` name the components of the true state, as
+    ``position.0``; ``fps`` is how many environment steps a second stand for, where known.
     """
 
     env_id: str
@@ -127,6 +127,16 @@ class Episodes(Protocol):
         its files are damaged.
         """
         ...
+
+
+def placed(
+    frames: UInt8[np.ndarray, "f c y x"], out: UInt8[np.ndarray, "f c y2 x2"] | None
+) -> UInt8[np.ndarray, "f c y x"]:
+    """Return ``frames``, copied into ``out`` if it has their shape: what ``Episodes.read`` promises."""
+    if out is None or out.shape != frames.shape:
+        return frames
+    out[:] = frames
+    return out
 
 
 def check_span(

@@ -61,8 +61,8 @@ class EpisodeStore:
     """
 
     def __init__(self, root: Path | str, spec: EpisodeSpec, entries: list[_Entry], torn: dict[int, str]):
-        self._root, self._spec, self._entries = Path(root), spec, entries
-        self.torn = torn
+        self.root, self.spec, self.torn = Path(root), spec, torn
+        self._entries = entries
         self._lengths = np.zeros(0, np.int64)
         self._known: OrderedDict[int, EpisodeFile] = OrderedDict()
 
@@ -102,16 +102,6 @@ class EpisodeStore:
         return cls(root, EpisodeSpec.from_dict(values), entries, torn)
 
     @property
-    def spec(self) -> EpisodeSpec:
-        """What all episodes have in common."""
-        return self._spec
-
-    @property
-    def root(self) -> Path:
-        """The folder of the store."""
-        return self._root
-
-    @property
     def lengths(self) -> Int64[np.ndarray, " episodes"]:
         """Environment steps of each episode; 0 for one that is missing or torn."""
         if len(self._lengths) != len(self._entries):
@@ -133,7 +123,7 @@ class EpisodeStore:
 
         Raises ``ValueError`` for an episode that does not fit the spec or holds numbers that are not finite.
         """
-        arrays, images = checked_parts(episode, self._spec)
+        arrays, images = checked_parts(episode, self.spec)
         number = len(self._entries)
         about = {
             "seed": int(episode.seed),
@@ -141,10 +131,10 @@ class EpisodeStore:
             "terminated": bool(episode.terminated),
             "truncated": bool(episode.truncated),
         }
-        path = _path(self._root, number)
+        path = _path(self.root, number)
         size = write_episode_file(path, arrays, images, about)
         entry = _Entry(size, len(arrays["actions"]), about["seed"], about["success"])
-        with (self._root / INDEX).open("a", encoding="utf-8") as index:
+        with (self.root / INDEX).open("a", encoding="utf-8") as index:
             index.write(_line(number, entry))
         self._entries.append(entry)
         return number
@@ -160,7 +150,7 @@ class EpisodeStore:
     ) -> Excerpt:
         """Return frames and environment steps of an episode, as ``Episodes.read`` says."""
         steps = check_span(self, episode, frame_ids, start, stop, camera)
-        file, spec = self._file(episode), self._spec
+        file, spec = self._file(episode), self.spec
         terminated = np.zeros(stop - start, np.bool_)
         if start < stop == steps:
             terminated[-1] = file.about["terminated"]
@@ -179,7 +169,7 @@ class EpisodeStore:
     def _file(self, episode: int) -> EpisodeFile:
         file = self._known.get(episode)
         if file is None:
-            file = self._known[episode] = EpisodeFile(_path(self._root, episode))
+            file = self._known[episode] = EpisodeFile(_path(self.root, episode))
             if len(self._known) > MAX_MAPPED:
                 self._known.popitem(last=False)
         return file

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import UInt8
 
-from worldjepa.data.episode import EpisodeSpec, Excerpt, check_span
+from worldjepa.data.episode import EpisodeSpec, Excerpt, check_span, placed
 from worldjepa.data.lerobot_layout import ImageColumn, LeRobotFolder, as_array, open_parquet, read_columns
 from worldjepa.data.reader_pyav import PyavReader
 
@@ -30,10 +30,10 @@ class LeRobotEpisodes:
     """
 
     def __init__(self, root: Path | str):
-        self._root = Path(root)
-        self._folder = folder = LeRobotFolder(self._root)
-        self._spec = EpisodeSpec(
-            env_id=str(folder.info.get("robot_type") or self._root.name),
+        self.root = Path(root)
+        self._folder = folder = LeRobotFolder(self.root)
+        self.spec = EpisodeSpec(
+            env_id=str(folder.info.get("robot_type") or self.root.name),
             action=folder.action_spec(),
             frame_size=folder.frame_size(next(iter(folder.cameras.values()))),
             cameras=tuple(folder.cameras),
@@ -42,8 +42,10 @@ class LeRobotEpisodes:
             fps=folder.fps,
         )
         if "spec" in folder.ours:
-            self._spec = EpisodeSpec.from_dict(folder.ours["spec"])
-        self._lengths = np.array([max(0, place["length"] - 1) for place in folder.places], np.int64)
+            self.spec = EpisodeSpec.from_dict(folder.ours["spec"])
+        self.lengths = np.array([max(0, place["length"] - 1) for place in folder.places], np.int64)
+        # known only where we wrote the folder
+        self.seeds: tuple[int | None, ...] = tuple(folder.ours.get("seeds", [None] * len(self.lengths)))
         self._forget()
 
     def _forget(self) -> None:
@@ -53,32 +55,12 @@ class LeRobotEpisodes:
         self._videos = PyavReader()
 
     def __getstate__(self):
-        kept = {"_root", "_folder", "_spec", "_lengths"}
-        return {name: value for name, value in vars(self).items() if name in kept}
+        read = ("_tables", "_images", "_videos")
+        return {name: value for name, value in vars(self).items() if name not in read}
 
     def __setstate__(self, state):
         self.__dict__.update(state)
         self._forget()
-
-    @property
-    def spec(self) -> EpisodeSpec:
-        """What all episodes have in common; ``frame_size`` is that of the first camera."""
-        return self._spec
-
-    @property
-    def root(self) -> Path:
-        """The folder."""
-        return self._root
-
-    @property
-    def lengths(self) -> Int64[np.ndarray, " episodes"]:
-        """Environment steps of each episode."""
-        return self._lengths
-
-    @property
-    def seeds(self) -> tuple[int | None, ...]:
-        """The seed of each episode, where we wrote the folder."""
-        return tuple(self._folder.ours.get("seeds", [None] * len(self._lengths)))
 
     def read(
         self,
@@ -93,18 +75,15 @@ class LeRobotEpisodes:
         check_span(self, episode, frame_ids, start, stop, camera)
         table, first = self._table(episode), self._folder.first_rows[episode]
         steps, observations = slice(first + start, first + stop), slice(first + start, first + stop + 1)
-        key = self._folder.cameras[camera or self._spec.cameras[0]]
+        key = self._folder.cameras[camera or self.spec.cameras[0]]
         frames = self._frames(episode, [first + i for i in frame_ids], key)
-        if out is not None and out.shape == frames.shape:
-            out[:] = frames
-            frames = out
         return Excerpt(
-            frames,
+            placed(frames, out),
             table["action"][steps],
             table[REWARD][steps],
             table[TERMINATED][steps],
-            table[PROPRIOCEPTION][observations] if self._spec.proprioception_dim else None,
-            table[STATE][observations] if self._spec.state_names else None,
+            table[PROPRIOCEPTION][observations] if self.spec.proprioception_dim else None,
+            table[STATE][observations] if self.spec.state_names else None,
         )
 
     def _table(self, episode: int) -> dict[str, np.ndarray]:
@@ -119,7 +98,7 @@ class LeRobotEpisodes:
         needed = ["action", "timestamp", *(k for k in (PROPRIOCEPTION, STATE) if k in self._folder.features)]
         table = read_columns(path, needed + [k for k in (REWARD, DONE, TERMINATED) if k in there])
         found = {name: as_array(table[name]) for name in table.column_names}
-        rows, action = len(table), self._spec.action
+        rows, action = len(table), self.spec.action
         none = np.zeros(rows)
         ended = found.get(TERMINATED, found.get(DONE, none))
         vectors = {k: found[k].reshape(rows, -1).astype(np.float32) for k in needed[2:]}
@@ -138,7 +117,7 @@ class LeRobotEpisodes:
         place = self._folder.data_path(episode), key
         if place not in self._images:
             self._images[place] = ImageColumn(*place)
-        pictures = {row: self._images[place].picture(row, self._root) for row in set(rows)}
+        pictures = {row: self._images[place].picture(row, self.root) for row in set(rows)}
         return np.moveaxis(np.stack([pictures[row] for row in rows]), -1, 1)
 
     def _video_frames(self, episode: int, rows: list[int], key: str) -> UInt8[np.ndarray, "f c y x"]:

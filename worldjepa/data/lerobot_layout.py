@@ -95,18 +95,14 @@ class LeRobotFolder:
 
     def data_path(self, episode: int) -> Path:
         """Return the parquet file of an episode."""
-        place = self.places[episode]
-        return self._path(
-            "data_path", chunk_index=place["data/chunk_index"], file_index=place["data/file_index"]
-        )
+        chunk, file = (self.places[episode][f"data/{part}_index"] for part in ("chunk", "file"))
+        return self.root / str(self.info["data_path"]).format(chunk_index=chunk, file_index=file)
 
     def video_path(self, episode: int, key: str) -> Path:
         """Return the mp4 of an episode and a camera."""
         chunk, file = (self.places[episode][f"videos/{key}/{part}_index"] for part in ("chunk", "file"))
-        return self._path("video_path", video_key=key, chunk_index=chunk, file_index=file)
-
-    def _path(self, template: str, **parts: Any) -> Path:
-        return self.root / str(self.info[template]).format(**parts)
+        template = str(self.info["video_path"])
+        return self.root / template.format(video_key=key, chunk_index=chunk, file_index=file)
 
     def _is_camera(self, key: str) -> bool:
         feature = self.features[key]

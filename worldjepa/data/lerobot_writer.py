@@ -47,7 +47,8 @@ def write_lerobot(episodes: Episodes, root: Path | str, ids: Sequence[int] | Non
     writer.close()
     pq.write_table(pa.Table.from_pylist(writer.places), root / EPISODES / "chunk-000" / "file-000.parquet")
     pq.write_table(_tasks(episodes.spec.env_id), root / TASKS)
-    ours = {"spec": episodes.spec.to_dict(), "seeds": [episodes.seeds[i] for i in chosen]}
+    seeds = episodes.seeds
+    ours = {"spec": episodes.spec.to_dict(), "seeds": [seeds[i] for i in chosen]}
     stats = {key: running.summary() for key, running in writer.statistics.items()}
     for name, content in ((OURS, ours), (STATS, stats), (INFO, _info(episodes.spec, writer.places))):
         (root / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

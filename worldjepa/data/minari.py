@@ -17,11 +17,11 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Discrete, MultiDiscrete
-from jaxtyping import Int64, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 
 from worldjepa.data.action_spec import action_spec
-from worldjepa.data.episode import EpisodeSpec, Excerpt, check_span
+from worldjepa.data.episode import EpisodeSpec, Excerpt, check_span, placed
 from worldjepa.data.minari_storage import EpisodeContent, Keys, open_storage
 
 PIXELS = "pixels"  # names the camera where the observation is the image itself
@@ -65,8 +65,8 @@ class MinariEpisodes:
     """
 
     def __init__(self, root: Path | str):
-        self._root = Path(root)
-        folder = self._root / "data"
+        self.root = Path(root)
+        folder = self.root / "data"
         metadata = _metadata(folder / "metadata.json")
         leaves = list(_leaves(("observations",), _space(metadata["observation_space"], folder)))
         self._cameras = {leaf.name: leaf for leaf in leaves if leaf.image_size}
@@ -77,8 +77,8 @@ class MinariEpisodes:
                 "record its environment anew with python -m worldjepa.collect"
             )
         env = json.loads(metadata.get("env_spec") or "{}")
-        self._spec = EpisodeSpec(
-            env_id=str(env.get("id") or metadata.get("dataset_id") or self._root.name),
+        self.spec = EpisodeSpec(
+            env_id=str(env.get("id") or metadata.get("dataset_id") or self.root.name),
             env_kwargs=dict(env.get("kwargs") or {}),
             action=action_spec(_space(metadata["action_space"], folder)),
             frame_size=next(leaf.image_size for leaf in self._cameras.values() if leaf.image_size),
@@ -87,28 +87,8 @@ class MinariEpisodes:
         )
         self._storage = open_storage(folder, str(metadata["data_format"]))
         found = self._storage.survey(int(metadata["total_episodes"]))
-        self._lengths = np.array([steps for steps, _ in found], np.int64)
-        self._seeds = tuple(seed for _, seed in found)
-
-    @property
-    def spec(self) -> EpisodeSpec:
-        """What all episodes have in common; ``frame_size`` is that of the first camera."""
-        return self._spec
-
-    @property
-    def root(self) -> Path:
-        """The folder with ``data`` in it."""
-        return self._root
-
-    @property
-    def lengths(self) -> Int64[np.ndarray, " episodes"]:
-        """Environment steps of each episode."""
-        return self._lengths
-
-    @property
-    def seeds(self) -> tuple[int | None, ...]:
-        """The seed of each episode, where it was recorded."""
-        return self._seeds
+        self.lengths = np.array([steps for steps, _ in found], np.int64)
+        self.seeds = tuple(seed for _, seed in found)
 
     def read(
         self,
@@ -121,7 +101,7 @@ class MinariEpisodes:
     ) -> Excerpt:
         """Return frames and environment steps of an episode, as ``Episodes.read`` says."""
         check_span(self, episode, frame_ids, start, stop, camera)
-        leaf, action = self._cameras[camera or self._spec.cameras[0]], self._spec.action
+        leaf, action = self._cameras[camera or self.spec.cameras[0]], self.spec.action
         with self._storage.episode(episode) as content:
             pictures = {i: _picture(content.item(leaf.keys, i), leaf) for i in set(frame_ids)}
             actions = content.rows(("actions",), start, stop).reshape(stop - start, *action.shape)
@@ -130,11 +110,8 @@ class MinariEpisodes:
             vectors = [_vectors(content, one, start, stop + 1) for one in self._vectors]
         empty = np.zeros((0, 3, *(leaf.image_size or ())), np.uint8)
         frames = np.stack([pictures[i] for i in frame_ids]) if pictures else empty
-        if out is not None and out.shape == frames.shape:
-            out[:] = frames
-            frames = out
         proprioception = np.concatenate(vectors, axis=1) if vectors else None
-        return Excerpt(frames, action.from_env(actions), rewards, terminated, proprioception)
+        return Excerpt(placed(frames, out), action.from_env(actions), rewards, terminated, proprioception)
 
 
 def _metadata(path: Path) -> dict[str, Any]:

@@ -145,7 +145,7 @@ def _users_own(name: str, policy: Callable[..., Any]) -> Begin:
 
         try:
             chosen = policy() if isinstance(policy, type) else policy
-        except Exception as error:
+        except Exception as error:  # likewise
             raise PolicyError(f"policy={name}() raised {_told(error)}") from error
         return act
 

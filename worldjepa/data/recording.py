@@ -14,7 +14,7 @@ from gymnasium import spaces
 from jaxtyping import Float32, UInt8
 from PIL import Image
 
-from worldjepa.config import EnvConfig
+from worldjepa.config_env import EnvConfig
 from worldjepa.data.moments import EnvFault, Moment, UnusableEnvError
 
 RENDER, OBSERVATION, PIXELS = "render", "observation", "pixels"

@@ -5,10 +5,8 @@ from __future__ import annotations
 import atexit
 import logging
 import multiprocessing
-import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import wait
@@ -16,6 +14,8 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
+
+from worldjepa.data.child import end_with
 
 log = logging.getLogger(__name__)
 
@@ -154,13 +154,7 @@ def _init_worker(worker_id: int) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     parent = multiprocessing.parent_process()
     assert parent is not None and parent.pid is not None
-    threading.Thread(target=_end_with, args=(parent.pid,), daemon=True).start()
-
-
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
+    end_with(parent.pid)
 
 
 def _death(exitcode: int | None) -> str:

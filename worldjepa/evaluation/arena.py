@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from jaxtyping import Bool, Float32, UInt8
 
-from worldjepa.config import EnvConfig
+from worldjepa.config_env import EnvConfig
 from worldjepa.data.action_spec import action_spec
 from worldjepa.data.env_batch import row_of
 from worldjepa.data.env_making import make_batch, make_env

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from worldjepa.config import EnvConfig, Protocol
+from worldjepa.config_env import EnvConfig
+from worldjepa.config_planning import Protocol
 from worldjepa.data.episode import Episodes
 from worldjepa.evaluation.arena import Arena, make_vector_env
 from worldjepa.evaluation.success import Success

@@ -15,28 +15,28 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from worldjepa.config import EnvConfig
+from worldjepa.config_env import EnvConfig
 from worldjepa.data.action_spec import ActionSpec, action_spec
 from worldjepa.evaluation.arena import make_vector_env
 
 
 class OracleWorld(nn.Module):
-    """Predicts ``len(seeds)`` environments by simulating every candidate in a vector environment.
+    """Predicts environments by simulating every candidate in a vector environment.
 
-    Row i of a batch is predicted in the room that its seed gives. The present state comes as proprioception;
-    pictures are not looked at, and a goal is a state ``[b 1 z]``.
+    What is measured of a row is its state and the number of its room: the room that seed of ``seeds`` gives.
+    Pictures are not looked at, and a goal is a state ``[b 1 z]``.
     """
 
     def __init__(self, env: EnvConfig, seeds: Sequence[int], *, action_block: int, state_dim: int):
         super().__init__()
-        self._config, self._seeds, self._rows = env, list(seeds), 0
+        self._config, self._seeds, self._rooms = env, list(seeds), list[int]()
         self.action_block, self.image_size, self.device = action_block, 8, torch.device("cpu")
         self.encoder = SimpleNamespace(frames_per_step=1, attention="step")
         self.heads: dict[str, nn.Module] = {}
-        self._simulate(1)
+        self._simulate([0], 1)
         self.spec: ActionSpec = action_spec(self._env.single_action_space)
         width = self.spec.dim * action_block
-        self.predictor = SimpleNamespace(action_dim=width, proprioception_dim=state_dim)
+        self.predictor = SimpleNamespace(action_dim=width, proprioception_dim=state_dim + 1)
         self.eval()
 
     def encode(self, frames: Tensor) -> Float[Tensor, "b t 1 1"]:
@@ -49,26 +49,26 @@ class OracleWorld(nn.Module):
         *,
         past_actions: Tensor | None = None,
         lengths: Tensor | None = None,
-        proprioception: Float[Tensor, "b t z"],
-    ) -> Float[Tensor, "b z"]:
-        """Return the last measured states: nothing else of the past matters."""
+        proprioception: Float[Tensor, "b t q"],
+    ) -> Float[Tensor, "b q"]:
+        """Return what was measured last: nothing else of the past matters."""
         return proprioception[:, -1]
 
     def futures(
-        self, state: Float[Tensor, "b z"], actions: Float[Tensor, "b s l a"]
+        self, state: Float[Tensor, "b q"], actions: Float[Tensor, "b s l a"]
     ) -> Float[Tensor, "b s l 1 z"]:
         """Simulate the candidates from the state of each row."""
         b, s = actions.shape[:2]
-        assert b == len(self._seeds), "every environment plans at the same time"
-        if s > self._rows // b:
-            self._simulate(s)
-        each = self._rows // b  # planners may ask for fewer candidates later on; the other rows idle
+        rooms = state[:, -1].long().tolist()
+        if rooms != self._rooms or s > self._each:
+            self._simulate(rooms, s)
+        each = self._each  # planners may ask for fewer candidates later on; the other rows idle
         moves = np.zeros((self.action_block * actions.shape[2], b, each, self.spec.dim))
         moves[:, :, :s] = rearrange(
             actions.double().numpy(), "b s l (k a) -> (l k) b s a", k=self.action_block
         )
-        self._env.set_state(np.repeat(state.numpy(), each, axis=0))
-        over = np.zeros(self._rows, bool)
+        self._env.set_state(np.repeat(state[:, :-1].numpy(), each, axis=0))
+        over = np.zeros(b * each, bool)
         found: list[np.ndarray] = []
         now = np.zeros(0)
         for number, move in enumerate(
@@ -90,17 +90,17 @@ class OracleWorld(nn.Module):
         """Close the environments."""
         self._env.close()
 
-    def _simulate(self, each: int) -> None:
-        """Make room for ``each`` candidates a row."""
-        if self._rows:
+    def _simulate(self, rooms: list[int], each: int) -> None:
+        """Make environments for ``each`` candidates in ``rooms``."""
+        if self._rooms:
             self._env.close()
-        self._rows = each * len(self._seeds)
-        self._env: Any = make_vector_env(self._config, self._rows)
+        self._rooms, self._each = rooms, each
+        self._env: Any = make_vector_env(self._config, len(rooms) * each)
         self._env.reset(seed=self._room_seeds())
         self._env = self._env.unwrapped
 
     def _room_seeds(self) -> Any:
-        return np.repeat(self._seeds, self._rows // len(self._seeds)).tolist()
+        return [self._seeds[room] for room in self._rooms for _ in range(self._each)]
 
 
 def _state(info: dict[str, Any], keys: Sequence[str]) -> np.ndarray:

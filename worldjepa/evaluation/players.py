@@ -14,7 +14,8 @@ from worldjepa.evaluation.goals import Ground, Tasks
 from worldjepa.planning.controller import MPCController
 from worldjepa.seeding import derive_seed
 
-Act = Callable[[Arena, int], np.ndarray]  # (environments, step of the budget) -> actions as they take them
+# (environments, step of the budget, which rows still try) -> actions as environments take them
+Act = Callable[[Arena, int, Bool[np.ndarray, " n"]], np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,11 +42,11 @@ def play(ground: Ground, tasks: Tasks, act: Act, *, budget: int) -> Played:
     with ground.arena(len(steps)) as arena:
         ground.go_to(arena, tasks.starts)
         for step in range(budget):
-            actions = act(arena, step)
-            running = ~arena.over
+            trying = ~arena.over & (steps == 0)
+            actions = act(arena, step, trying)
             arena.step(actions)
             done.append(arena.spec.from_env(actions))
-            for row in np.flatnonzero(running & (steps == 0)).tolist():
+            for row in np.flatnonzero(trying).tolist():
                 if ground.success.reached(arena.info(row), tasks.tasks[row].at_goal.info):
                     steps[row] = step + 1
             if (arena.over | (steps > 0)).all():
@@ -53,7 +54,7 @@ def play(ground: Ground, tasks: Tasks, act: Act, *, budget: int) -> Played:
     return Played(steps, np.stack(done, axis=1))
 
 
-def no_op(arena: Arena, step: int) -> np.ndarray:
+def no_op(arena: Arena, step: int, trying: Bool[np.ndarray, " n"]) -> np.ndarray:
     """Do nothing: the action nearest to zero, or the first choice."""
     return arena.spec.to_env(np.zeros((arena.rows, arena.spec.dim)))
 
@@ -62,7 +63,7 @@ def random_actions(seed: int) -> Act:
     """Return one that draws every action from the action space, each row by itself."""
     policies = []
 
-    def act(arena: Arena, step: int) -> np.ndarray:
+    def act(arena: Arena, step: int, trying: Bool[np.ndarray, " n"]) -> np.ndarray:
         while len(policies) < arena.rows:
             generator = np.random.default_rng(derive_seed(seed, len(policies)))
             policies.append(begin_random(arena.env.single_action_space, generator, None))
@@ -78,7 +79,7 @@ def copied(ground: Ground, tasks: Tasks, *, budget: int) -> Act:
     """
     recorded = [ground.actions(place.episode, place.step + budget, place.step) for place in tasks.starts]
 
-    def act(arena: Arena, step: int) -> np.ndarray:
+    def act(arena: Arena, step: int, trying: Bool[np.ndarray, " n"]) -> np.ndarray:
         vectors = np.zeros((arena.rows, arena.spec.dim), np.float32)
         for row, actions in enumerate(recorded):
             if step < len(actions):
@@ -92,25 +93,28 @@ def copied(ground: Ground, tasks: Tasks, *, budget: int) -> Act:
 class Planner:
     """Plans toward goals: pictures ``[n y x 3]`` for a world model, states ``[n 1 z]`` for the oracle.
 
-    ``milliseconds``: how long each planning call took for all environments; ``plans``: action blocks
-    ``[n l a]`` of each call.
+    ``milliseconds``: how long each planning call took, and for how many environments; ``plans``: action
+    blocks ``[n l a]`` of each call, 0 where none was made.
     """
 
     controller: MPCController
     goals: np.ndarray
-    milliseconds: list[float] = field(default_factory=list)
+    milliseconds: list[tuple[float, int]] = field(default_factory=list)
     plans: list[np.ndarray] = field(default_factory=list)
 
-    def __call__(self, arena: Arena, step: int) -> np.ndarray:
-        """Return the next actions."""
-        observation = {"pixels": arena.frames}
+    def __call__(self, arena: Arena, step: int, trying: Bool[np.ndarray, " n"]) -> np.ndarray:
+        """Return the next actions; rows that no longer try stand still."""
+        observation = {"pixels": arena.frames, "room": np.arange(arena.rows)}
         for name in ("proprioception", "state"):
             if (values := getattr(arena, name)) is not None:
                 observation[name] = values
         before = self.controller.planned
-        actions = self.controller.act(observation, self.goals)
+        actions = self.controller.act(observation, self.goals, trying)
         planned = self.controller.planned
         if planned is not None and planned is not before:
-            self.milliseconds.append(planned.milliseconds)
-            self.plans.append(planned.plan.actions.float().cpu().numpy())
+            found = planned.plan.actions.float().cpu().numpy()
+            plans = np.zeros((arena.rows, *found.shape[1:]), found.dtype)
+            plans[list(planned.rows)] = found
+            self.plans.append(plans)
+            self.milliseconds.append((planned.milliseconds, len(planned.rows)))
         return actions

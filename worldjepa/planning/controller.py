@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from worldjepa.planning.control_space import ControlSpace
@@ -71,6 +71,7 @@ class MPCController:
         subgoal_share: a sub-goal is reached within this share of its latent distance from the next one.
         time_budget_s: for encoding and planning together; an anytime planner returns the best plan so far.
         max_rollouts: how many futures are predicted at once (memory).
+        precision: of the model's matrix products: fp32 or bf16 (autocast; costs stay in float32).
         seed: of the planner's samples; each environment has a stream of its own.
 
     Raises:
@@ -95,12 +96,15 @@ class MPCController:
         subgoal_share: float = 0.3,
         time_budget_s: float | None = None,
         max_rollouts: int | None = None,
+        precision: str = "fp32",
         seed: int = 0,
     ):
         if model.predictor is None:
             raise ValueError(
                 "the controller needs a model trained with actions; this one has no action predictor"
             )
+        if precision not in ("fp32", "bf16"):
+            raise ValueError(f"precision must be fp32 or bf16, got {precision!r}")
         if not 1 <= replan_every <= horizon or history < 1:
             raise ValueError(
                 f"expected 1 <= replan_every <= horizon and history >= 1, got replan_every={replan_every}, "
@@ -109,11 +113,13 @@ class MPCController:
         self.model, self.planner, self.cost, self.horizon = model, planner, cost, horizon
         self.replan_every, self.history, self.warm_start = replan_every, history, warm_start
         self.time_budget_s, self.max_rollouts, self.seed = time_budget_s, max_rollouts, seed
-        self.subgoal_share = subgoal_share
+        self.subgoal_share, self.precision = subgoal_share, precision
         block = model.action_block
         width = model.predictor.action_dim // block
         self.space = ControlSpace.of(action_space, width=width, action_block=block, bounds=bounds)
         _check_planner(planner, self.space)
+        spec = self.space.spec
+        self._idle = spec.from_env(spec.to_env(np.zeros((block, spec.dim), np.float32)))
         alone = getattr(model.encoder, "attention", "step") == "step"
         self._clock = Clock(model.encoder.frames_per_step, block, history if alone else None)
         self._observer = Observer(pixels, tuple(proprioception) if _measures(model) else ())
@@ -129,20 +135,15 @@ class MPCController:
             self.planned: Planned | None = None
             self._tracks: list[Track] = []
             return
-        mask = np.asarray(mask.cpu() if isinstance(mask, Tensor) else mask)
         if not self._tracks:
             return  # nothing has been seen yet
-        if mask.dtype != np.bool_ or mask.shape != (len(self._tracks),):
-            raise ValueError(
-                f"mask must be {len(self._tracks)} truth values, one an environment, got {mask.dtype} "
-                f"{mask.shape}"
-            )
+        mask = self._truths("mask", mask)
         for row in np.flatnonzero(mask):
             self._tracks[row] = Track(self._clock)
         self._goals.restart(mask)
 
     @torch.no_grad()
-    def act(self, observation: Any, goal: Any = None) -> Any:
+    def act(self, observation: Any, goal: Any = None, active: Any = None) -> Any:
         """Return what ``env.step`` takes next.
 
         Args:
@@ -150,10 +151,12 @@ class MPCController:
             goal: likewise; or latents ``[b p d]``, measured states ``[b q]``, a list of sub-goals, a
                 callable on futures, or None where the cost needs none. One for all environments, or one for
                 each.
+            active: truth values ``[b]``: which environments still need plans (None: all). The others end
+                what was begun, then stand still: the action nearest to zero, or the first choice.
 
         Raises:
-            ValueError: observations or goals that cannot be read, of another number of environments than
-                before, or a model in training mode.
+            ValueError: observations, goals or ``active`` that cannot be read, of another number of
+                environments than before, or a model in training mode.
         """
         began = time.perf_counter()
         observed = self._observer.read(observation)
@@ -162,9 +165,14 @@ class MPCController:
         self._see(observed)
         for row in np.flatnonzero(self._goals.update(goal)):
             self._tracks[row].forget_plan()
+        wanted = self._truths("active", [True] * len(self._tracks) if active is None else active)
         due = [row for row, track in enumerate(self._tracks) if not track.queue]
-        if due:
-            self._plan(due, began)
+        if planned := [row for row in due if wanted[row]]:
+            with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+                self._plan(planned, began)
+        for row in due:
+            if not wanted[row]:
+                self._tracks[row].stand_still(self._idle)
         return self.space.to_env(np.stack([track.take() for track in self._tracks]), single=observed.single)
 
     def _begin(self, batch: int) -> None:
@@ -173,6 +181,16 @@ class MPCController:
             torch.Generator().manual_seed(derive_seed(self.seed, row)) for row in range(batch)
         ]
         self._goals = Goals(self.model, self._observer.pixels, batch, self.subgoal_share)
+
+    def _truths(self, name: str, given: Any) -> Bool[np.ndarray, " b"]:
+        """Return what was given as one truth value for each environment."""
+        values = np.asarray(given.cpu() if isinstance(given, Tensor) else given)
+        if values.dtype != np.bool_ or values.shape != (len(self._tracks),):
+            raise ValueError(
+                f"{name} must be {len(self._tracks)} truth values, one an environment, got {values.dtype} "
+                f"{values.shape}"
+            )
+        return values
 
     def _see(self, observed: Observed) -> None:
         if len(observed.frames) != len(self._tracks):

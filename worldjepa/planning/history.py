@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
 from worldjepa.data.recording import resized
@@ -87,6 +87,11 @@ class Track:
         action = self.queue.popleft()
         self.running.append(action)
         return action
+
+    def stand_still(self, block: Float32[np.ndarray, "k width"]) -> None:
+        """Do a block of nothing next, and whatever comes after it from a plan made anew."""
+        self.queue.extend(block)
+        self.dist = None
 
     def forget_plan(self) -> None:
         """Drop what is planned beyond the running block: the goal is another one now."""

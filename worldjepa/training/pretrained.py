@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 from dataclasses import asdict
 
-from worldjepa.config import EncoderConfig, TrainConfig
+from worldjepa.config import TrainConfig
+from worldjepa.config_model import EncoderConfig
 from worldjepa.model.encoder import VideoEncoder
 from worldjepa.schema import ConfigError, from_dict
 from worldjepa.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, restore_module

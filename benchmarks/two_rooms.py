@@ -1,0 +1,223 @@
+"""How often does a plan reach its goal in TwoRooms, pooled over training seeds, and what do settings give?
+
+    python -m benchmarks.two_rooms
+
+Trains every row of the table once for each seed (``python -m worldjepa.train +experiment=two_rooms`` with
+the row's settings; finished runs are kept, stopped ones continued), puts each model to tasks of its own
+(``python -m worldjepa.plan``) under every protocol of the row, and pools. Then, for the first row's first
+seed, one setting of the planner after the other. Runs one command at a time: nothing else should run beside.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import describe
+from benchmarks.table import write_results
+from worldjepa.evaluation.success import Share
+
+LAST = "checkpoints/latest"
+FOCUS = ["objective.weights.inverse_dynamics=10", "objective.weights.sigreg=0.5"]  # on what actions change
+ROWS: dict[str, list[str]] = {
+    "fixed wall and door": [],
+    "EMA target": ["objective=ema"],
+    "random wall and door": ["env.kwargs.random_wall=true", "env.kwargs.random_door=true", *FOCUS],
+    "distractors": [
+        "env.kwargs.distractors=true",
+        *FOCUS,
+        "model.heads=[]",
+        "~objective.weights.pixels",
+    ],
+}
+FAR = ["plan.protocol=anywhere", "plan.reduction=smallest", "plan.warm_start=1"]  # the way round is long
+PROTOCOLS = {"lewm": [], "anywhere": [*FAR, "plan.horizon=14"]}
+ASKED = {"fixed wall and door": ["lewm", "anywhere"]}  # other rows: lewm
+CHOICES: dict[str, dict[str, list[str]]] = {
+    "lewm": {
+        "last": ["plan.reduction=last"],
+        "last, all 5 blocks carried out": ["plan.reduction=last", "plan.replan_every=5"],
+        "last + 0.1 of each earlier": [],
+        "last + 0.3 of each earlier": ["plan.reduction_weight=0.3"],
+        "mean": ["plan.reduction=mean"],
+        "smallest": ["plan.reduction=smallest"],
+        "smallest, L1": ["plan.reduction=smallest", "plan.cost=goal_l1"],
+        "smallest, cosine": ["plan.reduction=smallest", "plan.cost=goal_cosine"],
+        "smallest, cem": ["plan.reduction=smallest", "plan.planner=cem"],
+        "smallest, horizon 10": ["plan.reduction=smallest", "plan.horizon=10"],
+    },
+    "anywhere": {
+        "last + 0.1 of each earlier, horizon 5": ["plan.protocol=anywhere"],
+        "last + 0.1 of each earlier, horizon 14": ["plan.protocol=anywhere", "plan.horizon=14"],
+        "smallest, horizon 5": [*FAR, "plan.horizon=5"],
+        "smallest, horizon 10": [*FAR, "plan.horizon=10"],
+        "smallest, horizon 14": [*FAR, "plan.horizon=14"],
+        "smallest, horizon 14, plans begin anew": [*FAR, "plan.horizon=14", "plan.warm_start=null"],
+    },
+}
+
+
+class Table:
+    """Runs in ``folder``, trained and judged by the commands that a user types."""
+
+    def __init__(self, folder: Path, episodes: int):
+        self.folder, self.episodes = folder, episodes
+
+    def train(self, row: str, seed: int) -> Path:
+        """Train a run, unless it is finished; return its folder."""
+        run_dir = self.folder / f"{row.replace(' ', '_')}_{seed}"
+        words = [f"run.dir={run_dir}", f"seed={seed}", "plan.episodes=0", *ROWS[row]]
+        _call("worldjepa.train", "+experiment=two_rooms", *words)
+        return run_dir
+
+    def judge(self, run_dir: Path, seed: int, words: Sequence[str], episodes: int) -> dict[str, Any]:
+        """Return what plans with the run's model reach; asked before in these words, what was found then."""
+        asked = [f"plan.episodes={episodes}", f"seed={seed}", "plan.film=0", *words]
+        kept = run_dir / "judged.json"
+        known = json.loads(kept.read_text()) if kept.exists() else {}
+        if " ".join(asked) not in known:
+            _call("worldjepa.plan", f"run.dir={run_dir}", *asked)
+            known[" ".join(asked)] = json.loads((run_dir / "plan.json").read_text())
+            kept.write_text(json.dumps(known, indent=1))
+        return known[" ".join(asked)]
+
+    def row(self, name: str, seeds: Sequence[int]) -> dict[str, Any]:
+        """Return a row's figures, pooled over the seeds."""
+        runs = {seed: self.train(name, seed) for seed in seeds}
+        return {
+            "settings": ROWS[name],
+            "training_minutes": {str(seed): _minutes(run_dir) for seed, run_dir in runs.items()},
+            "protocols": {
+                protocol: pooled(
+                    [self.judge(runs[seed], seed, PROTOCOLS[protocol], self.episodes) for seed in seeds]
+                )
+                for protocol in ASKED.get(name, ["lewm"])
+            },
+        }
+
+    def choices(self, name: str, seed: int, episodes: int) -> dict[str, Any]:
+        """Return what each choice of planner settings reaches with one run's model, and a perfect one."""
+        run_dir = self.train(name, seed)
+        return {
+            protocol: {
+                choice: self.judge(run_dir, seed, words, episodes) for choice, words in choices.items()
+            }
+            for protocol, choices in CHOICES.items()
+        }
+
+
+def _call(module: str, *words: str) -> None:
+    command = [sys.executable, "-m", module, *words]
+    print("+", " ".join(command[1:]), flush=True)
+    subprocess.run(command, check=True)
+
+
+def _minutes(run_dir: Path) -> float:
+    """Return the minutes from the run's beginning (episodes are there) to its last checkpoint."""
+    last = run_dir / "checkpoints" / (run_dir / LAST).read_text().strip() / "manifest.json"
+    return (last.stat().st_mtime - (run_dir / "environment.json").stat().st_mtime) / 60
+
+
+def pooled(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Add up the episodes of several judgements: the planner's, each baseline's, in all and by group."""
+    result: dict[str, Any] = {"planner": _players(found)}
+    result["begun_at_goal"] = sum(one["begun_at_goal"] for one in found)
+    result["each"] = [one["success_rate"] for one in found]
+    result["milliseconds"] = [one["planning_ms_per_environment"] for one in found]
+    result["baselines"] = {
+        name: _players([one["baselines"][name] for one in found]) for name in found[0]["baselines"]
+    }
+    return result
+
+
+def _players(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    groups = sorted({name for one in found for name in one["groups"]})
+    parts = {name: [one["groups"][name] for one in found if name in one["groups"]] for name in groups}
+    return _sum(found) | {"groups": {name: _sum(part) for name, part in parts.items()}}
+
+
+def _sum(shares: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    episodes = [one["episodes"] for one in shares]
+    reached = [round(one["success_rate"] * one["episodes"]) for one in shares]
+    return Share(sum(reached), sum(episodes)).to_dict()
+
+
+def _cell(share: dict[str, Any]) -> str:
+    low, high = 100 * share["wilson_low"], 100 * share["wilson_high"]
+    return f"{100 * share['success_rate']:.1f} ({low:.0f}-{high:.0f}) of {share['episodes']}"
+
+
+def markdown(cases: dict[str, Any], circumstances: dict[str, str]) -> str:
+    """Return the report."""
+    lines = ["# Goals reached in TwoRooms", "", *(f"- {k}: {v}" for k, v in circumstances.items()), ""]
+    lines += [
+        "Success in % (95 % Wilson interval), pooled over training seeds; tasks that begin at their goal are",
+        "dropped. lewm: the goal is the frame 25 steps later in a held-out episode, budget 50; anywhere:",
+        "starts and goals of different held-out episodes, budget 100. Training: minutes without collecting.",
+        "",
+        "| variant | protocol | all | across the wall | each seed | perfect model | random | training |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, row in cases["rows"].items():
+        minutes = ", ".join(f"{value:.1f}" for value in row["training_minutes"].values())
+        for protocol, part in row["protocols"].items():
+            planner, baselines = part["planner"], part["baselines"]
+            each = ", ".join(f"{100 * rate:.1f}" for rate in part["each"])
+            others = [_cell(baselines[one]) if one in baselines else "-" for one in ("oracle", "random")]
+            across = _cell(planner["groups"]["across"])
+            cells = [name, protocol, _cell(planner), across, each, *others, minutes]
+            lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", "Settings beyond `+experiment=two_rooms`:", ""]
+    lines += [f"- {name}: `{' '.join(row['settings']) or 'none'}`" for name, row in cases["rows"].items()]
+    lines += [f"- {name}: `{' '.join(words) or 'none'}`" for name, words in PROTOCOLS.items()]
+    return "\n".join(lines) + "\n" + _choices(cases)
+
+
+def _choices(cases: dict[str, Any]) -> str:
+    lines = ["", "## What settings of the planner give", "", f"One model ({cases['choices of']}).", ""]
+    lines += ["| protocol | cost and planner | all | across the wall | perfect model | ms an environment |"]
+    lines += ["|---|---|---|---|---|---|"]
+    for protocol, choices in cases["choices"].items():
+        for choice, found in choices.items():
+            oracle = found["baselines"].get("oracle")
+            cells = [protocol, choice, _cell(found), _cell(found["groups"]["across"])]
+            cells += [_cell(oracle) if oracle else "-", f"{found['planning_ms_per_environment']:.0f}"]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train, judge, pool, report."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--episodes", type=int, default=200, help="a seed")
+    parser.add_argument("--choice-episodes", type=int, default=50, help="0: none of them")
+    parser.add_argument("--folder", type=Path, default=Path("runs/two_rooms_table"))
+    parser.add_argument("--out", help="write <out>.md and <out>.json")
+    options = parser.parse_args(argv)
+    table = Table(options.folder, options.episodes)
+    first, seed = options.rows[0], options.seeds[0]
+    cases: dict[str, Any] = {
+        "rows": {name: table.row(name, options.seeds) for name in options.rows},
+        "choices of": f"{first}, seed {seed}",
+        "choices": table.choices(first, seed, options.choice_episodes) if options.choice_episodes else {},
+    }
+    command = "python -m benchmarks.two_rooms " + " ".join(sys.argv[1:] if argv is None else argv)
+    circumstances = describe(command.strip(), 1, "wall")
+    text = markdown(cases, circumstances)
+    print(text)
+    if options.out:
+        write_results(circumstances, cases, text, options.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

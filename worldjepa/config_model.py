@@ -1,0 +1,92 @@
+"""The parts of a model: encoder, predictors, and how they are put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import List, Optional  # OmegaConf reads these at run time
+
+
+@dataclass
+class ProjectorConfig:
+    """How the patch tokens of a latent step become latents.
+
+    ``pool``: none (the tokens are the latents), or flatten or mean (one pooled latent a step, through an MLP
+    of width ``hidden_dim`` to ``latent_dim``). ``norm`` at its end: batch (BatchNorm without affine) or none.
+    """
+
+    pool: str = "none"
+    latent_dim: int = 96
+    hidden_dim: int = 512
+    norm: str = "batch"
+
+
+@dataclass
+class EncoderConfig:
+    """The tubelet ViT. ``attention``: full, step, causal or factorised (see design of the clock).
+
+    ``positions``: rope or sincos. ``rope``: paired (ours, relative) or vjepa2 (published weights').
+    ``frames_per_step`` None means ``tubelet_size``; 1 repeats a frame to fill its tubelet.
+    ``window``: how many latent steps back causal attention sees (None: all).
+    """
+
+    dim: int = 128
+    depth: int = 4
+    num_heads: int = 4
+    mlp_ratio: float = 4.0
+    patch_size: int = 16
+    tubelet_size: int = 2
+    frames_per_step: Optional[int] = None
+    positions: str = "rope"
+    rope: str = "paired"
+    attention: str = "full"
+    window: Optional[int] = None
+    projector: ProjectorConfig = field(default_factory=ProjectorConfig)
+
+
+@dataclass
+class MaskedPredictorConfig:
+    """The narrow ViT that predicts target latents from context latents and mask tokens."""
+
+    dim: int = 96
+    depth: int = 4
+    num_heads: int = 4
+    mlp_ratio: float = 4.0
+
+
+@dataclass
+class PredictorConfig:
+    """The action-conditioned predictor. ``conditioning``: adaln, or tokens (action and proprioception).
+
+    ``window``: over how many latent steps, its own included, a step's attention reaches (None: all).
+    """
+
+    conditioning: str = "adaln"
+    dim: int = 192
+    depth: int = 6
+    num_heads: int = 6
+    mlp_ratio: float = 4.0
+    window: Optional[int] = None
+
+
+@dataclass
+class ModelConfig:
+    """``size`` names the preset (``model=nano`` ... ``gigantic``). ``latent_norm``: layer or none.
+
+    World models only: ``frozen`` takes the encoder as it is from a run or checkpoint folder, or from timm
+    (``timm/vit_small_patch14_dinov2``), with pretrained weights. ``target``: ema (an EMA copy of the encoder
+    gives the targets) or none (the encoder itself). ``action_block``: environment steps of a latent step.
+    ``heads``: of reward, termination, proprioception, pixels. ``action_dim`` (an environment step's) and
+    ``proprioception_dim`` are those of the episodes: leave them unset.
+    """
+
+    size: Optional[str] = None
+    latent_norm: str = "layer"
+    frozen: Optional[str] = None
+    target: str = "ema"
+    action_block: int = 1
+    action_dim: Optional[int] = None
+    proprioception_dim: Optional[int] = None
+    heads: List[str] = field(default_factory=list)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    masked_predictor: MaskedPredictorConfig = field(default_factory=MaskedPredictorConfig)
+    predictor: PredictorConfig = field(default_factory=PredictorConfig)
