@@ -1,0 +1,53 @@
+"""A learning curve as a picture: returns over environment steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import UInt8
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+Points = Sequence[tuple[float, float]]  # (environment steps, return)
+
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 400, 70, 150, 24, 40
+COLOURS = ((32, 98, 176), (214, 96, 32), (120, 120, 120), (46, 139, 87))
+TICKS = 4
+
+
+def curve_picture(
+    curves: Mapping[str, Points], *, title: str, bands: Mapping[str, Sequence[Points]] | None = None
+) -> UInt8[Tensor, "c y x"]:
+    """Draw named curves in one frame; one of a single point becomes a level line.
+
+    ``bands`` are further, thinner lines of the same names, such as the quartiles.
+    """
+    lines = [*curves.values(), *(line for group in (bands or {}).values() for line in group)]
+    points = [point for line in lines for point in line]
+    right = max(x for x, _ in points) or 1.0
+    low, high = min(y for _, y in points), max(y for _, y in points)
+    low, high = (low - 1.0, high + 1.0) if low == high else (low, high)
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        across, up = x / right, (y - low) / (high - low)
+        return LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
+
+    image = Image.new("RGB", (WIDTH, HEIGHT), "white")
+    draw = ImageDraw.Draw(image)
+    draw.text((LEFT, 6), title, fill="black")
+    draw.text((WIDTH - RIGHT - 110, HEIGHT - 16), "environment steps", fill="black")
+    for tick in range(TICKS + 1):
+        x, y = right * tick / TICKS, low + (high - low) * tick / TICKS
+        draw.line([place(0, y), place(right, y)], fill=(230, 230, 230))
+        draw.text((6, place(0, y)[1] - 6), f"{y:.4g}", fill="black")
+        draw.text((place(x, low)[0] - 10, HEIGHT - BOTTOM + 6), f"{x:.0f}", fill="black")
+    for index, (name, line) in enumerate(curves.items()):
+        colour = COLOURS[index % len(COLOURS)]
+        for thin in (bands or {}).get(name, ()):
+            draw.line([place(*point) for point in thin], fill=tuple((c + 510) // 3 for c in colour), width=1)
+        shown = [(0.0, line[0][1]), (right, line[0][1])] if len(line) == 1 else line
+        draw.line([place(*point) for point in shown], fill=colour, width=2)
+        draw.text((WIDTH - RIGHT + 10, TOP + 16 * index), name, fill=colour)
+    data = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+    return data.reshape(HEIGHT, WIDTH, 3).permute(2, 0, 1).contiguous()
