@@ -5,8 +5,8 @@
 
 The run is taken as it stands. PPO (Stable-Baselines3, ``CnnPolicy``; the extra ``worldjepa[sb3]``) learns
 from the same frames, the last four stacked, with as many environment steps in each round, and is judged by
-the same episodes, without noise; so are uniformly random actions. PPO's settings are its defaults, but for the
-discount, which is the agent's, and the rollout, which is a round.
+the same episodes, without noise; so are uniformly random actions. PPO's settings are its defaults, but for
+the discount, which is the agent's, and the rollout, which is a round's steps.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ def text(circumstances: dict[str, str], found: dict[str, list[Judged]], config: 
 
 def _shown(judged: Judged) -> str:
     spread = statistics.stdev(judged.returns) if len(judged.returns) > 1 else 0.0
-    return f"{judged.mean:.0f} +- {spread:.0f}"
+    return f"{judged.mean:.1f} +- {spread:.1f}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

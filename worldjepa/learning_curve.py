@@ -16,15 +16,9 @@ COLOURS = ((32, 98, 176), (214, 96, 32), (120, 120, 120), (46, 139, 87))
 TICKS = 4
 
 
-def curve_picture(
-    curves: Mapping[str, Points], *, title: str, bands: Mapping[str, Sequence[Points]] | None = None
-) -> UInt8[Tensor, "c y x"]:
-    """Draw named curves in one frame; one of a single point becomes a level line.
-
-    ``bands`` are further, thinner lines of the same names, such as the quartiles.
-    """
-    lines = [*curves.values(), *(line for group in (bands or {}).values() for line in group)]
-    points = [point for line in lines for point in line]
+def curve_picture(curves: Mapping[str, Points], *, title: str) -> UInt8[Tensor, "c y x"]:
+    """Draw named curves in one frame; one of a single point becomes a level line."""
+    points = [point for line in curves.values() for point in line]
     right = max(x for x, _ in points) or 1.0
     low, high = min(y for _, y in points), max(y for _, y in points)
     low, high = (low - 1.0, high + 1.0) if low == high else (low, high)
@@ -44,8 +38,6 @@ def curve_picture(
         draw.text((place(x, low)[0] - 10, HEIGHT - BOTTOM + 6), f"{x:.0f}", fill="black")
     for index, (name, line) in enumerate(curves.items()):
         colour = COLOURS[index % len(COLOURS)]
-        for thin in (bands or {}).get(name, ()):
-            draw.line([place(*point) for point in thin], fill=tuple((c + 510) // 3 for c in colour), width=1)
         shown = [(0.0, line[0][1]), (right, line[0][1])] if len(line) == 1 else line
         draw.line([place(*point) for point in shown], fill=colour, width=2)
         draw.text((WIDTH - RIGHT + 10, TOP + 16 * index), name, fill=colour)

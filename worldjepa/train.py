@@ -38,14 +38,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _train(config: TrainConfig, argv: list[str]) -> int:
     # torch comes in only now: a wrong word was answered at once
-    from worldjepa.online import run_online
-    from worldjepa.stages import run_training
+    if config.agent.rounds:
+        from worldjepa.online import run_online as run
+    else:
+        from worldjepa.stages import run_training as run
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
     one_voice = os.environ.get("RANK", "0") == "0"  # the ranks of torchrun would say everything at once
     logging.getLogger("worldjepa").setLevel(logging.INFO if one_voice else logging.ERROR)
     try:
-        return (run_online if config.agent.rounds else run_training)(config, argv)
+        return run(config, argv)
     except KeyboardInterrupt:  # outside the loop, which saves first; or the second one
         return _refuse("interrupted", 128 + signal.SIGINT)
     except (ValueError, OSError, RuntimeError, ImportError) as error:

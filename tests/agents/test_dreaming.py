@@ -111,7 +111,7 @@ def test_a_toy_world_is_solved(spec: ActionSpec, moves: Any):
     agent.fit_scale(torch.full((1,), 2.6))
     generator = torch.Generator().manual_seed(0)
     learner = Dreamer(model, agent, horizon=8, lr=3e-3, entropy=1e-3)
-    figures = [learner.update(starts(64, seed=index), generator) for index in range(150)]
+    figures = [learner.update(starts(48, seed=index), generator) for index in range(100)]
     assert figures[0]["imagined_return"] < figures[-1]["imagined_return"] < 0
     with torch.no_grad():
         before = starts(256, seed=10**6)
@@ -131,7 +131,7 @@ def test_values_agree_with_what_the_agent_then_earns():
     assert float(agent.reward_scale) == 3.0
     learner = Dreamer(model, agent, horizon=5, lr=1e-2, slow_momentum=0.8)
     generator = torch.Generator().manual_seed(0)
-    for index in range(150):
+    for index in range(120):
         learner.update(starts(32, seed=index), generator)
     assert float(agent.values(starts(64, seed=7)).detach().mean()) == pytest.approx(10.0, rel=0.05)
 

@@ -98,6 +98,4 @@ class Row:
 def agent_beginner(model: WorldModel, agent: ActorCritic, seed: int | None) -> Begin:
     """Return who plays: the agent, with noise of ``seed``, or without any."""
     noisy = seed is not None
-    return lambda space: (
-        AgentController(model, agent, action_space=space, explore=noisy, seed=seed if noisy else 0).act
-    )
+    return lambda space: AgentController(model, agent, action_space=space, explore=noisy, seed=seed or 0).act

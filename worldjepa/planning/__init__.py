@@ -2,6 +2,7 @@
 
 from worldjepa.planning.categorical import categorical_cem
 from worldjepa.planning.controller import MPCController, Planned
+from worldjepa.planning.costable import Costable, as_costable
 from worldjepa.planning.costs import (
     action_penalty,
     constraint,
@@ -26,10 +27,12 @@ __all__ = [
     "ActionDist",
     "Cost",
     "CostFn",
+    "Costable",
     "MPCController",
     "Plan",
     "Planned",
     "action_penalty",
+    "as_costable",
     "categorical_cem",
     "cem",
     "constraint",
