@@ -87,4 +87,5 @@ def test_the_recipes_compose_and_are_chosen_by_a_word(recipe):
         words.append("model.frozen=timm/resnet18")
     config, _ = fill(compose(words), words, "cpu")
     assert config.objective.kind == "dynamics" and config.objective.rollout_steps == 3
-    assert ("sigreg" in config.objective.weights) == (recipe == "sigreg")
+    assert ("sigreg" in config.objective.weights) == (recipe != "frozen")
+    assert (config.model.target == "ema") == (recipe == "ema")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -21,7 +22,7 @@ def curve_picture(curves: Mapping[str, Points], *, title: str) -> UInt8[Tensor, 
     points = [point for line in curves.values() for point in line]
     right = max(x for x, _ in points) or 1.0
     low, high = min(y for _, y in points), max(y for _, y in points)
-    low, high = (low - 1.0, high + 1.0) if low == high else (low, high)
+    low, high = _round_ends(low, high)
 
     def place(x: float, y: float) -> tuple[float, float]:
         across, up = x / right, (y - low) / (high - low)
@@ -43,3 +44,14 @@ def curve_picture(curves: Mapping[str, Points], *, title: str) -> UInt8[Tensor, 
         draw.text((WIDTH - RIGHT + 10, TOP + 16 * index), name, fill=colour)
     data = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
     return data.reshape(HEIGHT, WIDTH, 3).permute(2, 0, 1).contiguous()
+
+
+def _round_ends(low: float, high: float) -> tuple[float, float]:
+    """Widen an interval so that its ends and the ticks between them are short numbers."""
+    rough = (high - low) / TICKS or 0.5
+    unit = 10 ** math.floor(math.log10(rough))
+    for step in (1 * unit, 2 * unit, 2.5 * unit, 5 * unit, 10 * unit, 20 * unit, 25 * unit):
+        start = math.floor(low / step) * step
+        if start + TICKS * step >= high:
+            return start, start + TICKS * step
+    raise AssertionError("a step of 25 units spans every interval of up to 40 units")
