@@ -88,4 +88,4 @@ def test_the_recipes_compose_and_are_chosen_by_a_word(recipe):
     config, _ = fill(compose(words), words, "cpu")
     assert config.objective.kind == "dynamics" and config.objective.rollout_steps == 3
     assert ("sigreg" in config.objective.weights) == (recipe != "frozen")
-    assert (config.model.target == "ema") == (recipe == "ema")
+    assert (config.model.target == "none") == (recipe == "sigreg")
