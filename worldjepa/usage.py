@@ -21,6 +21,8 @@ SETTINGS = {
     "data.num_workers=N": "processes that decode video",
     "optim.lr=X": "highest learning rate",
     "masking.NAME={strategy: future}": "one more mask in every step",
+    "env.id=ID collect.num_episodes=N": "+experiment=gym: which environment, how many episodes of it",
+    "agent.rounds=N agent.steps=N": "+experiment=online: rounds, and updates of the agent in all",
     "null": "as a value leaves a setting to be chosen for the device",
 }
 
@@ -109,7 +111,7 @@ def train_usage() -> str:
     settings = "\n".join(f"  {name:<34}{text}" for name, text in SETTINGS.items())
     return f"""usage: python -m worldjepa.train +experiment=NAME [name=value ...]
 
-Trains a video encoder by masked latent prediction, and continues a run that was stopped.
+Trains an encoder from video or a world model from episodes, and continues a run that was stopped.
 
 experiments:
 {experiments}
