@@ -23,7 +23,7 @@ def position(store: EpisodeStore, episode: int, step: int) -> np.ndarray:
 @pytest.mark.parametrize("protocol", [EXPERT, RANDOM])
 def test_tasks_lie_in_the_recording(store: EpisodeStore, ground: Ground, protocol: Protocol):
     """Goals stand where they were recorded; no start is at its goal; the wall between them is named."""
-    found = draw_tasks(ground, protocol, seed=3)
+    found = draw_tasks(ground, protocol, seed=0)
     assert len(found.tasks) == 15
     for task in found.tasks:
         start, goal = position(store, *task.start), position(store, *task.goal)
