@@ -86,7 +86,7 @@ class Table:
             kept.write_text(json.dumps(known, indent=1))
         return known[" ".join(asked)]
 
-    def row(self, name: str, seeds: Sequence[int]) -> dict[str, Any]:
+    def row(self, name: str, seeds: Sequence[int], protocols: Sequence[str]) -> dict[str, Any]:
         """Return a row's figures, pooled over the seeds."""
         runs = {seed: self.train(name, seed) for seed in seeds}
         return {
@@ -97,6 +97,7 @@ class Table:
                     [self.judge(runs[seed], seed, PROTOCOLS[protocol], self.episodes) for seed in seeds]
                 )
                 for protocol in ASKED.get(name, ["lewm"])
+                if protocol in protocols
             },
         }
 
@@ -175,7 +176,7 @@ def markdown(cases: dict[str, Any], circumstances: dict[str, str]) -> str:
     lines += ["", "Settings beyond `+experiment=two_rooms`:", ""]
     lines += [f"- {name}: `{' '.join(row['settings']) or 'none'}`" for name, row in cases["rows"].items()]
     lines += [f"- {name}: `{' '.join(words) or 'none'}`" for name, words in PROTOCOLS.items()]
-    return "\n".join(lines) + "\n" + _choices(cases)
+    return "\n".join(lines) + "\n" + (_choices(cases) if cases["choices"] else "")
 
 
 def _choices(cases: dict[str, Any]) -> str:
@@ -198,6 +199,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--protocols", nargs="+", choices=list(PROTOCOLS), default=list(PROTOCOLS))
     parser.add_argument("--episodes", type=int, default=200, help="a seed")
     parser.add_argument("--choice-episodes", type=int, default=50, help="0: none of them")
     parser.add_argument("--folder", type=Path, default=Path("runs/two_rooms_table"))
@@ -206,7 +208,7 @@ def main(argv: list[str] | None = None) -> int:
     table = Table(options.folder, options.episodes)
     first, seed = options.rows[0], options.seeds[0]
     cases: dict[str, Any] = {
-        "rows": {name: table.row(name, options.seeds) for name in options.rows},
+        "rows": {name: table.row(name, options.seeds, options.protocols) for name in options.rows},
         "choices of": f"{first}, seed {seed}",
         "choices": table.choices(first, seed, options.choice_episodes) if options.choice_episodes else {},
     }
