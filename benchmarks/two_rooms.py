@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -212,7 +213,7 @@ def main(argv: list[str] | None = None) -> int:
         "choices of": f"{first}, seed {seed}",
         "choices": table.choices(first, seed, options.choice_episodes) if options.choice_episodes else {},
     }
-    command = "python -m benchmarks.two_rooms " + " ".join(sys.argv[1:] if argv is None else argv)
+    command = "python -m benchmarks.two_rooms " + shlex.join(sys.argv[1:] if argv is None else argv)
     circumstances = describe(command.strip(), 1, "wall")
     text = markdown(cases, circumstances)
     print(text)
