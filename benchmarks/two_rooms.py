@@ -102,7 +102,7 @@ class Table:
             },
         }
 
-    def choices(self, name: str, seed: int, episodes: int) -> dict[str, Any]:
+    def choices(self, name: str, seed: int, episodes: int, protocols: Sequence[str]) -> dict[str, Any]:
         """Return what each choice of planner settings reaches with one run's model, and a perfect one."""
         run_dir = self.train(name, seed)
         return {
@@ -110,6 +110,7 @@ class Table:
                 choice: self.judge(run_dir, seed, words, episodes) for choice, words in choices.items()
             }
             for protocol, choices in CHOICES.items()
+            if protocol in protocols
         }
 
 
@@ -211,8 +212,10 @@ def main(argv: list[str] | None = None) -> int:
     cases: dict[str, Any] = {
         "rows": {name: table.row(name, options.seeds, options.protocols) for name in options.rows},
         "choices of": f"{first}, seed {seed}",
-        "choices": table.choices(first, seed, options.choice_episodes) if options.choice_episodes else {},
+        "choices": {},
     }
+    if options.choice_episodes:
+        cases["choices"] = table.choices(first, seed, options.choice_episodes, options.protocols)
     command = "python -m benchmarks.two_rooms " + shlex.join(sys.argv[1:] if argv is None else argv)
     circumstances = describe(command.strip(), 1, "wall")
     text = markdown(cases, circumstances)
