@@ -11,7 +11,7 @@ import yaml
 
 from worldjepa.compose import compose_collection, read_flags
 from worldjepa.config_env import CollectConfig, CollectionConfig
-from worldjepa.refusals import exit_code
+from worldjepa.refusals import exit_code, refuse
 from worldjepa.schema import ConfigError, to_dict
 from worldjepa.usage import collect_usage
 
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.write(yaml.safe_dump(to_dict(config), sort_keys=False))
             return 0
     except ConfigError as error:
-        return _refuse(error, 2)
+        return refuse("collect", error, 2)
     return _collect(config)
 
 
@@ -50,19 +50,14 @@ def _collect(config: CollectConfig) -> int:
                 stop=lambda: stop,
             )
     except KeyboardInterrupt:  # the second one
-        return _refuse("interrupted", 128 + signal.SIGINT)
+        return refuse("collect", "interrupted", 128 + signal.SIGINT)
     except (ValueError, OSError, RuntimeError) as error:
         code = exit_code(error)
         if code is None:
             raise
-        return _refuse(error, code)
+        return refuse("collect", error, code)
     sys.stdout.write(result.line() + "\n")
     return 0
-
-
-def _refuse(error: Exception | str, code: int) -> int:
-    sys.stderr.write(f"worldjepa.collect: {error}\n")
-    return code
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import yaml
 from worldjepa.compose import compose_plan, read_flags
 from worldjepa.config import TrainConfig
 from worldjepa.config_planning import PlanConfig
-from worldjepa.refusals import exit_code
+from worldjepa.refusals import exit_code, refuse
 from worldjepa.schema import ConfigError, to_dict
 from worldjepa.usage import plan_usage
 
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.write(yaml.safe_dump(to_dict(config), sort_keys=False))
             return 0
     except ConfigError as error:
-        return _refuse(error, 2)
+        return refuse("plan", error, 2)
     return _plan(config, run)
 
 
@@ -43,18 +43,13 @@ def _plan(config: PlanConfig, run: TrainConfig) -> int:
     try:
         judge_run(config, run)
     except KeyboardInterrupt:
-        return _refuse("interrupted", 128 + signal.SIGINT)
+        return refuse("plan", "interrupted", 128 + signal.SIGINT)
     except (ValueError, OSError, RuntimeError) as error:
         code = exit_code(error)
         if code is None:
             raise
-        return _refuse(error, code)
+        return refuse("plan", error, code)
     return 0
-
-
-def _refuse(error: Exception | str, code: int) -> int:
-    sys.stderr.write(f"worldjepa.plan: {error}\n")
-    return code
 
 
 if __name__ == "__main__":

@@ -103,7 +103,8 @@ class Judge:
         """Let the same planner plan with the environment itself as model."""
         env = self.ground.env
         simulated = replace(env, kwargs={**env.kwargs, **self.planning.oracle})
-        seeds = [self.ground.episodes.seeds[place.episode] for place in tasks.starts]
+        known = self.ground.episodes.seeds
+        seeds = [known[place.episode] for place in tasks.starts]
         goals = tasks.goal_states()
         assert goals is not None and None not in seeds
         world: Any = OracleWorld(

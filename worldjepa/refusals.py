@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sys
 
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 
@@ -21,6 +22,12 @@ def exit_code(error: Exception) -> int | None:
     if isinstance(error, OSError):
         return 1 if ours or error.errno in _OF_THE_DISK else None
     return 1 if type(error).__module__.startswith("worldjepa.") else None
+
+
+def refuse(program: str, error: Exception | str, code: int) -> int:
+    """Say in one line why ``program`` stops; return its exit code."""
+    sys.stderr.write(f"worldjepa.{program}: {error}\n")
+    return code
 
 
 def _raised_by_us(error: BaseException) -> bool:

@@ -12,7 +12,7 @@ import yaml
 
 from worldjepa.compose import compose, read_flags
 from worldjepa.config import TrainConfig
-from worldjepa.refusals import exit_code
+from worldjepa.refusals import exit_code, refuse
 from worldjepa.schema import ConfigError, to_dict
 from worldjepa.usage import train_usage
 from worldjepa.validate import require_data
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         require_data(config)
     except ConfigError as error:
-        return _refuse(error, 2)
+        return refuse("train", error, 2)
     return _train(config, argv)
 
 
@@ -49,17 +49,12 @@ def _train(config: TrainConfig, argv: list[str]) -> int:
     try:
         return run(config, argv)
     except KeyboardInterrupt:  # outside the loop, which saves first; or the second one
-        return _refuse("interrupted", 128 + signal.SIGINT)
+        return refuse("train", "interrupted", 128 + signal.SIGINT)
     except (ValueError, OSError, RuntimeError, ImportError) as error:
         code = exit_code(error)
         if code is None:
             raise
-        return _refuse(error, code)
-
-
-def _refuse(error: Exception | str, code: int) -> int:
-    sys.stderr.write(f"worldjepa.train: {error}\n")
-    return code
+        return refuse("train", error, code)
 
 
 if __name__ == "__main__":

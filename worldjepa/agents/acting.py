@@ -17,7 +17,7 @@ from worldjepa.agents.actor_critic import ActorCritic
 if TYPE_CHECKING:
     from worldjepa.model.world_model import WorldModel
 from worldjepa.planning.control_space import ControlSpace
-from worldjepa.planning.history import Clock, Track, gather
+from worldjepa.planning.history import Clock, Track, gather, truths
 from worldjepa.planning.observing import Observer
 from worldjepa.seeding import derive_seed
 
@@ -56,8 +56,7 @@ class AgentController:
             )
         self.model, self.agent, self.explore, self.seed = model, agent, explore, seed
         self.space = ControlSpace.of(action_space, width=agent.action.dim, action_block=block)
-        alone = getattr(model.encoder, "attention", "step") == "step"
-        self._clock = Clock(model.encoder.frames_per_step, block, 1 if alone else None)
+        self._clock = Clock.of(model, 1)
         self._observer = Observer(pixels)
         self.reset()
 
@@ -68,8 +67,9 @@ class AgentController:
         """
         if mask is None:
             self._tracks: list[Track] = []
-        for row in np.flatnonzero(np.asarray(mask, bool)).tolist() if self._tracks else ():
-            self._tracks[row] = Track(self._clock)
+        elif self._tracks:
+            for row in np.flatnonzero(truths("mask", mask, len(self._tracks))).tolist():
+                self._tracks[row] = Track(self._clock)
 
     @torch.no_grad()
     def act(self, observation: Any) -> Any:

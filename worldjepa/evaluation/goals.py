@@ -94,7 +94,8 @@ class Ground:
 
     def go_to(self, arena: Arena, places: Sequence[Place]) -> None:
         """Take the rows of an arena to ``places``."""
-        seeds = [self.episodes.seeds[place.episode] for place in places]
+        known = self.episodes.seeds
+        seeds = [known[place.episode] for place in places]
         if None in seeds:
             raise ValueError(
                 f"{self.episodes.root} does not say which seeds its episodes were reset with, so that they "
@@ -223,7 +224,8 @@ def _labelled(ground: Ground, tasks: list[Task]) -> list[Task]:
     try:
         if not offers_state(env):
             return tasks
-        seeds: Any = [ground.episodes.seeds[task.start.episode] for task in tasks]
+        known = ground.episodes.seeds
+        seeds: Any = [known[task.start.episode] for task in tasks]
         names = env.reset(seed=seeds, options={"state": start, "goal": goal})[1].get(ground.group)
     finally:
         env.close()

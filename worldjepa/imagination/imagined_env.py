@@ -17,7 +17,7 @@ from torch import Tensor
 from worldjepa.imagination.agent_spaces import ActionBlocks, LatentVectors
 from worldjepa.imagination.ensemble import check_members, disagreement
 from worldjepa.imagination.starts import Starts
-from worldjepa.model.rollout import State, restart
+from worldjepa.model.rollout import State
 from worldjepa.model.world_model import WorldModel
 
 
@@ -158,21 +158,14 @@ class ImaginedVectorEnv(VectorEnv):
         if not len(numbers):
             return
         drawn = torch.tensor([int(self._rngs[row].integers(len(self.starts))) for row in numbers])
-        fresh = [self.starts.begin(model, drawn) for model in self._models]
         if len(numbers) < self.num_envs:
             at = torch.from_numpy(numbers).to(self.model.device)
-            pairs = zip(self._models, self._states, fresh, strict=True)
-            fresh = [_trimmed(model, restart(state, at, new)) for model, state, new in pairs]
+            pairs = zip(self._models, self._states, strict=True)
+            fresh = [self.starts.restart(model, state, at, drawn) for model, state in pairs]
+        else:
+            fresh = [self.starts.begin(model, drawn) for model in self._models]
         self._states = fresh
         self._elapsed[rows], self._ended[rows] = 0, False
-
-
-def _trimmed(model: WorldModel, state: State) -> State:
-    """Drop the part of the past before all rows' beginnings, which would grow with every restart."""
-    assert model.predictor is not None and state.first is not None
-    kept = (state.position - int(state.first.min())) * model.predictor.step_tokens
-    past = (layer.last(kept) if layer is not None and kept else None for layer in state.past)
-    return State(tuple(past), state.pending, state.position, state.first, state.proprioception)
 
 
 def _finals(observations: np.ndarray, ended: Bool[np.ndarray, " n"], infos: dict[str, Any]) -> dict[str, Any]:

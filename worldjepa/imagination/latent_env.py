@@ -51,8 +51,7 @@ class LatentVectorEnv(VectorEnv):
         self.single_observation_space, self.single_action_space = self.latents.space, self.blocks.space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        alone = getattr(model.encoder, "attention", "step") == "step"
-        self._clock = Clock(model.encoder.frames_per_step, model.action_block, 1 if alone else None)
+        self._clock = Clock.of(model, 1)
         self._observer = Observer(pixels)
         self._all = np.ones(self.num_envs, bool)
         self._tracks: list[Track] = []

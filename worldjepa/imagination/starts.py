@@ -102,14 +102,26 @@ class Starts:
             join(measured) if reads else None,
         )
 
-    def begin(self, model: WorldModel, numbers: Int[Tensor, " r"]) -> State:
+    def begin(self, model: WorldModel, numbers: Int[Tensor, " n"]) -> State:
         """Let ``model`` read the contexts of these numbers."""
-        pick = lambda part: None if part is None else part[numbers.to(part.device)].to(model.device)  # noqa: E731
-        return model.start(
-            self.latents[numbers.to(self.latents.device)].to(model.device),
-            past_actions=pick(self.past_actions),
-            proprioception=pick(self.proprioception),
-        )
+        latents, past, measured = self._of(numbers, model.device)
+        return model.start(latents, past_actions=past, proprioception=measured)
+
+    def restart(
+        self, model: WorldModel, state: State, rows: Int[Tensor, " r"], numbers: Int[Tensor, " r"]
+    ) -> State:
+        """Let rows of a batch begin anew at the contexts of these numbers."""
+        latents, past, measured = self._of(numbers, model.device)
+        return model.restart(state, rows, latents, past_actions=past, proprioception=measured)
+
+    def _of(
+        self, numbers: Int[Tensor, " r"], device: torch.device
+    ) -> tuple[Float[Tensor, "r t p d"], Float[Tensor, "r _ a"] | None, Float[Tensor, "r t q"] | None]:
+        def pick(part: Tensor) -> Tensor:
+            return part[numbers.to(part.device)].to(device)
+
+        past = None if self.past_actions is None else pick(self.past_actions)
+        return pick(self.latents), past, None if self.proprioception is None else pick(self.proprioception)
 
 
 def _check(model: WorldModel, episodes: Episodes) -> None:

@@ -140,8 +140,11 @@ def predict_futures(
     return futures(predictor, state, actions, norm)
 
 
-def restart(state: State, rows: Int[Tensor, " r"], fresh: State) -> State:
-    """Return ``state`` with rows ``rows`` standing where ``fresh`` stands."""
+def restart(predictor: ActionPredictor, state: State, rows: Int[Tensor, " r"], fresh: State) -> State:
+    """Return ``state`` with rows ``rows`` standing where ``fresh`` stands.
+
+    What lies before the beginnings of all rows is dropped: it would grow with every restart.
+    """
     position = max(state.position, fresh.position)
     first, theirs = (_first(one) + (position - one.position) for one in (state, fresh))
     layers = zip(state.past, fresh.past, strict=True)
@@ -150,7 +153,10 @@ def restart(state: State, rows: Int[Tensor, " r"], fresh: State) -> State:
     if measured is not None and fresh.proprioception is not None:
         measured = measured.index_copy(0, rows, fresh.proprioception)
     pending = state.pending.index_copy(0, rows, fresh.pending.to(state.pending.dtype))
-    return State(past, pending, position, first.index_copy(0, rows, theirs), measured)
+    begun = first.index_copy(0, rows, theirs)
+    kept = (position - int(begun.min())) * predictor.step_tokens
+    past = tuple(None if layer is None else _last(layer, kept) for layer in past)
+    return State(past, pending, position, begun, measured)
 
 
 def _first(state: State) -> Int[Tensor, " b"]:

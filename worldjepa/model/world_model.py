@@ -205,14 +205,25 @@ class WorldModel(nn.Module):
             )
         return state.seen(latent, proprioception)
 
-    def restart(self, state: State, rows: Shaped[Tensor, "..."], latents: Float[Tensor, "r t p d"]) -> State:
+    def restart(
+        self,
+        state: State,
+        rows: Shaped[Tensor, "..."],
+        latents: Float[Tensor, "r t p d"],
+        *,
+        past_actions: Shaped[Tensor, "..."] | None = None,
+        proprioception: Shaped[Tensor, "..."] | None = None,
+    ) -> State:
         """Begin rows ``rows`` of a batch anew from a context of their own (after an episode's end).
+
+        ``past_actions`` and ``proprioception`` are those of the new contexts, as ``rollout`` takes them.
 
         Raises:
             ValueError: rows outside the batch, or not one context a row.
         """
         check_rows(rows, latents, len(state.pending))
-        return restart(state, rows, self.start(latents))
+        fresh = self.start(latents, past_actions=past_actions, proprioception=proprioception)
+        return restart(self._predictor("restart"), state, rows, fresh)
 
     def imagine(self, latents: Shaped[Tensor, "..."], policy: Policy, *, horizon: int) -> Imagined:
         """Act in imagination: ``policy(latent [b p d]) -> [b a]`` sees the last latent, then each prediction.

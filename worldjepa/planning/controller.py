@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from worldjepa.planning.control_space import ControlSpace
@@ -25,7 +25,7 @@ from worldjepa.planning.costs import rollout_cost
 from worldjepa.planning.distribution import shift, widen
 from worldjepa.planning.goal_costs import Cost, goal_l2
 from worldjepa.planning.goals import Goals
-from worldjepa.planning.history import Clock, Context, Track, gather
+from worldjepa.planning.history import Clock, Context, Track, gather, truths
 from worldjepa.planning.observing import Observed, Observer
 from worldjepa.seeding import derive_seed
 from worldjepa.types import ActionDist, Plan
@@ -120,8 +120,7 @@ class MPCController:
         _check_planner(planner, self.space)
         spec = self.space.spec
         self._idle = spec.from_env(spec.to_env(np.zeros((block, spec.dim), np.float32)))
-        alone = getattr(model.encoder, "attention", "step") == "step"
-        self._clock = Clock(model.encoder.frames_per_step, block, history if alone else None)
+        self._clock = Clock.of(model, history)
         self._observer = Observer(pixels, tuple(proprioception) if _measures(model) else ())
         self.reset()
 
@@ -137,7 +136,7 @@ class MPCController:
             return
         if not self._tracks:
             return  # nothing has been seen yet
-        mask = self._truths("mask", mask)
+        mask = truths("mask", mask, len(self._tracks))
         for row in np.flatnonzero(mask):
             self._tracks[row] = Track(self._clock)
         self._goals.restart(mask)
@@ -165,7 +164,7 @@ class MPCController:
         self._see(observed)
         for row in np.flatnonzero(self._goals.update(goal)):
             self._tracks[row].forget_plan()
-        wanted = self._truths("active", [True] * len(self._tracks) if active is None else active)
+        wanted = truths("active", [True] * len(self._tracks) if active is None else active, len(self._tracks))
         due = [row for row, track in enumerate(self._tracks) if not track.queue]
         if planned := [row for row in due if wanted[row]]:
             with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
@@ -181,16 +180,6 @@ class MPCController:
             torch.Generator().manual_seed(derive_seed(self.seed, row)) for row in range(batch)
         ]
         self._goals = Goals(self.model, self._observer.pixels, batch, self.subgoal_share)
-
-    def _truths(self, name: str, given: Any) -> Bool[np.ndarray, " b"]:
-        """Return what was given as one truth value for each environment."""
-        values = np.asarray(given.cpu() if isinstance(given, Tensor) else given)
-        if values.dtype != np.bool_ or values.shape != (len(self._tracks),):
-            raise ValueError(
-                f"{name} must be {len(self._tracks)} truth values, one an environment, got {values.dtype} "
-                f"{values.shape}"
-            )
-        return values
 
     def _see(self, observed: Observed) -> None:
         if len(observed.frames) != len(self._tracks):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Bool, Float, Float32, Int
 from torch import Tensor
 
 from worldjepa.data.recording import resized
@@ -36,6 +36,12 @@ class Clock:
                 f"the model has {self.frames_per_step} frames a latent step and action blocks of "
                 f"{self.action_block}: the frames would not lie a whole number of environment steps apart"
             )
+
+    @classmethod
+    def of(cls, model: WorldModel, history: int) -> Clock:
+        """Return a model's clock; ``history`` latent steps are enough where each encodes alone."""
+        alone = getattr(model.encoder, "attention", "step") == "step"
+        return cls(model.encoder.frames_per_step, model.action_block, history if alone else None)
 
     @property
     def back(self) -> range:
@@ -163,3 +169,13 @@ def as_clips(clips: Sequence[Sequence[np.ndarray]], size: int) -> Tensor:
     """Return pictures ``[y x 3]`` as clips ``uint8 [b f 3 size size]``, resized as for recording."""
     frames = np.stack([[resized(frame, size) for frame in clip] for clip in clips])
     return torch.from_numpy(frames).movedim(-1, 2)
+
+
+def truths(name: str, given: Any, count: int) -> Bool[np.ndarray, " b"]:
+    """Return what was given as one truth value an environment; ``ValueError`` where it is none."""
+    values = np.asarray(given.cpu() if isinstance(given, Tensor) else given)
+    if values.dtype != np.bool_ or values.shape != (count,):
+        raise ValueError(
+            f"{name} must be {count} truth values, one an environment, got {values.dtype} {values.shape}"
+        )
+    return values
