@@ -41,9 +41,9 @@ from worldjepa.run_episodes import (
     ensure_episodes,
 )
 from worldjepa.runlock import RunLock
-from worldjepa.schema import ConfigError, changed_settings, from_dict, to_dict
+from worldjepa.schema import ConfigError, to_dict
 from worldjepa.seeding import derive_seed
-from worldjepa.stages import build_trainer
+from worldjepa.stages import build_trainer, check_same_settings
 from worldjepa.training import distributed
 from worldjepa.training.checkpoint import load_checkpoint
 from worldjepa.training.settling import SettledTrainer
@@ -94,12 +94,7 @@ def _begin(config: TrainConfig, run_dir: Path) -> None:
     if not path.exists():
         write_file(path, yaml.safe_dump(to_dict(config), sort_keys=False))
         return
-    changed = changed_settings(from_dict(yaml.safe_load(path.read_text(encoding="utf-8"))), config)
-    if changed:
-        raise ConfigError(
-            f"{run_dir} holds a run with other settings: {', '.join(changed)}. Give it the same settings "
-            f"({path}) to continue it, or another run.dir= for a new run"
-        )
+    check_same_settings(yaml.safe_load(path.read_text(encoding="utf-8")), config, run_dir)
 
 
 @dataclass

@@ -8,6 +8,7 @@ import logging
 import os
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -116,17 +117,21 @@ def _check_same_run(checkpoint: Checkpoint, use: Use, run_dir: Path) -> None:
     Raises:
         ConfigError: names the settings, or the files, that differ.
     """
-    before = from_dict(checkpoint.config)
-    changed = changed_settings(before, use.config)
-    if changed:
-        raise ConfigError(
-            f"{run_dir} holds a run with other settings: {', '.join(changed)}. Give it the same settings "
-            f"({run_dir / 'config.yaml'}) to continue it, or another run.dir= for a new run"
-        )
+    check_same_settings(checkpoint.config, use.config, run_dir)
     frozen = run_dir / "files.jsonl"
     lines = frozen.read_text(encoding="utf-8").splitlines() if frozen.exists() else []
     if lines != use.lines():
         raise ConfigError(
             f"the files of {use.root} are not those that {run_dir} began with: "
             f"{difference(lines, use.lines())}. Put them back to continue, or choose another run.dir="
+        )
+
+
+def check_same_settings(stored: dict[str, Any], config: TrainConfig, run_dir: Path) -> None:
+    """Raise ``ConfigError``, which names the settings, if a run began with others than ``config``."""
+    changed = changed_settings(from_dict(stored), config)
+    if changed:
+        raise ConfigError(
+            f"{run_dir} holds a run with other settings: {', '.join(changed)}. Give it the same settings "
+            f"({run_dir / 'config.yaml'}) to continue it, or another run.dir= for a new run"
         )

@@ -219,6 +219,24 @@ def test_restarted_rows_equal_fresh_ones_and_others_go_on(conditioning, window, 
         torch.testing.assert_close(latent[[0, 2]], on[[0, 2]], atol=1e-10, rtol=0)
 
 
+def test_restarts_keep_only_what_some_row_still_needs():
+    """And read the actions of the new contexts."""
+    model = world(window=None)
+    latents, actions, past = inputs(model, b=2, t=3)
+    assert model.predictor is not None
+    tokens = model.predictor.step_tokens
+    state = model.start(latents, past_actions=past)
+    for number in range(6):
+        rows = torch.tensor([number % 2])
+        state = model.restart(state, rows, latents[rows], past_actions=past[rows])
+        assert state.past[0] is not None
+        assert state.past[0].keys.shape[2] <= 3 * tokens
+        anew = model.start(latents[rows], past_actions=past[rows])
+        _, expected = model.step(anew, actions[rows, 0, 0])
+        state, latent = model.step(state, actions[:, 0, 0])
+        torch.testing.assert_close(latent[rows], expected, atol=1e-10, rtol=0)
+
+
 def test_a_window_keeps_no_more_than_it_sees():
     model = world(window=3)
     latents, actions, _ = inputs(model, t=5, horizon=1)
