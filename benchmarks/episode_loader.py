@@ -32,9 +32,9 @@ import worldjepa  # noqa: F401 (registers the ids)
 from benchmarks.machine import describe
 from benchmarks.stopwatch import CLOCKS, Stopwatch
 from benchmarks.table import divide, quartiles, write_results
-from worldjepa.data.action_spec import action_spec
-from worldjepa.data.episodes import Episode, EpisodeSpec, EpisodeStore
-from worldjepa.data.windows import WindowSampling, window_loader
+from worldjepa.data.episodes.action_spec import action_spec
+from worldjepa.data.episodes.store import Episode, EpisodeSpec, EpisodeStore
+from worldjepa.data.episodes.windows import WindowSampling, window_loader
 
 ID = "worldjepa/TwoRooms-v0"
 PUBLIC, OURS = "stable-worldmodel Lance", "worldjepa"

@@ -32,8 +32,8 @@ from benchmarks.table import write_results
 from worldjepa.agents.playing import Act, Begin, play_episodes
 from worldjepa.config import TrainConfig
 from worldjepa.config_env import EnvConfig
-from worldjepa.data.env_making import make_env
-from worldjepa.data.recording import Recorder
+from worldjepa.data.collection.env_making import make_env
+from worldjepa.data.collection.recording import Recorder
 from worldjepa.learning_curve import curve_picture
 from worldjepa.online import judge_seeds
 from worldjepa.online_record import OnlineRecord, Round

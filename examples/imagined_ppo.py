@@ -24,8 +24,8 @@ from stable_baselines3 import PPO
 
 import worldjepa
 from worldjepa import ActionPredictor, ImaginedVectorEnv, LatentVectorEnv, WorldModel
-from worldjepa.data.episodes import Episodes, open_episodes
-from worldjepa.data.windows import WindowSampling, window_loader
+from worldjepa.data.episodes.store import Episodes, open_episodes
+from worldjepa.data.episodes.windows import WindowSampling, window_loader
 from worldjepa.imagination import Starts, as_sb3_vec_env
 
 

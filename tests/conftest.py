@@ -33,8 +33,8 @@ def real_clips() -> Path:
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Render a built-in corpus of a few tiny videos."""
-    from worldjepa.data.corpus import ensure_corpus
-    from worldjepa.data.scenes import CorpusSettings
+    from worldjepa.data.clips.corpus import ensure_corpus
+    from worldjepa.data.clips.scenes import CorpusSettings
 
     few = CorpusSettings(train_videos=24, val_videos=8, size=32)
     return ensure_corpus(tmp_path_factory.mktemp("corpus"), few)

@@ -13,7 +13,7 @@ from tests.runs import wait_for
 from worldjepa.collect import main
 from worldjepa.compose import compose_collection
 from worldjepa.config_env import CollectConfig
-from worldjepa.data.episodes import EpisodeStore
+from worldjepa.data.episodes.store import EpisodeStore
 from worldjepa.schema import ConfigError, setting_names
 
 ROOT = Path(__file__).resolve().parent.parent

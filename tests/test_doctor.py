@@ -44,7 +44,9 @@ def test_a_clip_that_shows_the_wrong_frames_is_noticed(tmp_path: Path, monkeypat
     finding = doctor._reader("pyav", clip)
     assert finding.ok is True, "reads the frame asked for"
     monkeypatch.undo()
-    monkeypatch.setattr("worldjepa.data.video.read_clip", lambda path, indices, reader: _black(len(indices)))
+    monkeypatch.setattr(
+        "worldjepa.data.video.reader.read_clip", lambda path, indices, reader: _black(len(indices))
+    )
     assert doctor._reader("pyav", clip).ok is False
 
 

@@ -12,7 +12,7 @@ import worldjepa
 
 ROOT = Path(__file__).resolve().parent.parent
 # the floor of each room (docs/architecture.md); the longest name that fits counts
-FLOORS = {
+FLOORS: dict[str, float] = {
     "worldjepa.types": 0,
     "worldjepa.config": 0,
     "worldjepa.config_run": 0,
@@ -40,6 +40,10 @@ FLOORS = {
     "worldjepa.learning_curve": 0,
     "worldjepa.online_record": 1,
     "worldjepa.data": 1,
+    "worldjepa.data.video": 1.1,
+    "worldjepa.data.clips": 1.2,
+    "worldjepa.data.episodes": 1.3,
+    "worldjepa.data.collection": 1.4,
     "worldjepa.model.layers": 1,
     "worldjepa.model": 2,
     "worldjepa.model.world_model": 3,
@@ -76,7 +80,7 @@ def modules() -> dict[str, ast.Module]:
     return {name.removesuffix(".__init__"): ast.parse(file.read_text()) for file, name in names.items()}
 
 
-def floor_of(name: str, tree: ast.Module | None) -> int | None:
+def floor_of(name: str, tree: ast.Module | None) -> float | None:
     fitting = [room for room in FLOORS if name == room or name.startswith(room + ".")]
     if fitting:
         return FLOORS[max(fitting, key=len)]
@@ -113,13 +117,13 @@ def room(name: str) -> str:
 def wrong_imports(trees: dict[str, ast.Module]) -> list[str]:
     wrong = []
     for name, tree in trees.items():
-        if name == "worldjepa":
-            continue  # looks its exports up by name, when they are asked for
+        if name in ("worldjepa", "worldjepa.data"):
+            continue  # look their exports up by name, when they are asked for
         mine = floor_of(name, tree)
         if mine is None:
             wrong.append(f"{name} has no floor: add it to FLOORS and to docs/architecture.md")
             continue
-        for other in imported(tree, set(trees)) - {"worldjepa"}:
+        for other in imported(tree, set(trees)) - {"worldjepa", "worldjepa.data"}:
             theirs = floor_of(other, trees.get(other))
             if theirs is None or theirs == ENTRY:
                 wrong.append(f"{name} imports {other}: nothing imports an entry point")
@@ -135,7 +139,11 @@ def test_imports_point_down():
 @pytest.mark.parametrize(
     ("name", "source", "words"),
     [
-        ("worldjepa.data.loader", "from worldjepa.model.encoder import VideoEncoder", "imports point down"),
+        (
+            "worldjepa.data.clips.loader",
+            "from worldjepa.model.encoder import VideoEncoder",
+            "imports point down",
+        ),
         ("worldjepa.training.loop", "def f():\n    import worldjepa.evaluation.probes", "imports point down"),
         ("worldjepa.stages", "from worldjepa.entry import main", "nothing imports an entry point"),
         ("worldjepa.novelty", "x = 1", "has no floor"),

@@ -11,8 +11,8 @@ import torch
 import worldjepa
 from tests.runs import TINY_WORLD, weights
 from worldjepa.agents import AgentController, load_agent
-from worldjepa.data.collection_record import episode_seed
-from worldjepa.data.episodes import EpisodeStore
+from worldjepa.data.collection.record import episode_seed
+from worldjepa.data.episodes.store import EpisodeStore
 from worldjepa.online import OnlineRun
 from worldjepa.train import main
 

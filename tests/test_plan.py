@@ -11,8 +11,8 @@ from tests.runs import TINY_WORLD
 from worldjepa.compose import compose_plan
 from worldjepa.config_env import EnvConfig
 from worldjepa.config_planning import PROTOCOLS, PlanningConfig, Protocol
-from worldjepa.data.episodes import open_episodes
-from worldjepa.data.video import read_clip
+from worldjepa.data.episodes.store import open_episodes
+from worldjepa.data.video.reader import read_clip
 from worldjepa.plan import main
 from worldjepa.planning_outcome import environment
 from worldjepa.schema import ConfigError, from_dict

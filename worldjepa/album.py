@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from worldjepa.config import TrainConfig
-from worldjepa.data.badfiles import NoGoodFileError
+from worldjepa.data.clips.badfiles import NoGoodFileError
 from worldjepa.model.world_model import WorldModel
 from worldjepa.pictures import latent_picture, mask_picture, save_png
 from worldjepa.run_data import Data, centre_clips

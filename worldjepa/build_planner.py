@@ -10,7 +10,7 @@ import gymnasium
 
 from worldjepa import planning
 from worldjepa.config_planning import PlanningConfig
-from worldjepa.data.action_spec import action_spec
+from worldjepa.data.episodes.action_spec import action_spec
 from worldjepa.planning import Cost, MPCController
 from worldjepa.planning.controller import Planner
 from worldjepa.planning.reductions import Reduction

@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _collect(config: CollectConfig) -> int:
     # Gymnasium comes in only now: a wrong word was answered at once
-    from worldjepa.data.collection import collect_episodes
+    from worldjepa.data.collection.collect import collect_episodes
     from worldjepa.training.signals import StopRequest
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)

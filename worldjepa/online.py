@@ -26,9 +26,9 @@ from worldjepa.build import device_kind, pick_device
 from worldjepa.compose import fill
 from worldjepa.config import TrainConfig
 from worldjepa.config_agent import AgentConfig
-from worldjepa.data.collection_record import episode_seed
-from worldjepa.data.episode import Episode
-from worldjepa.data.episodes import EpisodeStore
+from worldjepa.data.collection.record import episode_seed
+from worldjepa.data.episodes.episode import Episode
+from worldjepa.data.episodes.store import EpisodeStore
 from worldjepa.experience import encoded_starts, fresh_agent, rewards_of
 from worldjepa.hardware import divide_cores
 from worldjepa.loading import load

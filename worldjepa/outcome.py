@@ -12,9 +12,9 @@ from rich.table import Table
 from worldjepa.artifact import latest_checkpoint, write_file
 from worldjepa.build import build_model
 from worldjepa.config import TrainConfig
-from worldjepa.data.badfiles import NoGoodFileError
-from worldjepa.data.listing import FileList
-from worldjepa.data.loader import default_num_workers
+from worldjepa.data.clips.badfiles import NoGoodFileError
+from worldjepa.data.clips.listing import FileList
+from worldjepa.data.clips.loader import default_num_workers
 from worldjepa.evaluation.labels import LabelReport, report_labels
 from worldjepa.evaluation.probes import NoProbeError
 from worldjepa.loading import load

@@ -18,9 +18,9 @@ from worldjepa.build import pick_device
 from worldjepa.config import TrainConfig
 from worldjepa.config_env import CollectConfig, EnvConfig
 from worldjepa.config_planning import PlanConfig, PlanningConfig
-from worldjepa.data.collection_record import SETTINGS as COLLECTION
-from worldjepa.data.episode import Episodes
-from worldjepa.data.episodes import open_episodes
+from worldjepa.data.collection.record import SETTINGS as COLLECTION
+from worldjepa.data.episodes.episode import Episodes
+from worldjepa.data.episodes.store import open_episodes
 from worldjepa.evaluation.film import Reel, contact_sheet, write_film
 from worldjepa.evaluation.goals import Ground, NoTasksError
 from worldjepa.evaluation.report import page, tables, terminal_table

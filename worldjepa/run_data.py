@@ -8,11 +8,17 @@ from dataclasses import dataclass
 import torch
 
 from worldjepa.config import TrainConfig
-from worldjepa.data.corpus import ensure_corpus
-from worldjepa.data.listing import FileList, training_and_held_out
-from worldjepa.data.loader import ClipLoader, Source, clip_loader, default_num_workers, evaluation_loader
-from worldjepa.data.sampling import ClipSampling
-from worldjepa.data.transforms import TrainTransform
+from worldjepa.data.clips.corpus import ensure_corpus
+from worldjepa.data.clips.listing import FileList, training_and_held_out
+from worldjepa.data.clips.loader import (
+    ClipLoader,
+    Source,
+    clip_loader,
+    default_num_workers,
+    evaluation_loader,
+)
+from worldjepa.data.clips.sampling import ClipSampling
+from worldjepa.data.clips.transforms import TrainTransform
 from worldjepa.hardware import divide_cores
 from worldjepa.training import distributed
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 
 from worldjepa.config import TrainConfig
-from worldjepa.data.collection import collect_episodes, describe_env
-from worldjepa.data.episode import Episodes
-from worldjepa.data.episodes import action_statistics, open_episodes, split_episodes
-from worldjepa.data.loader import ClipLoader, default_num_workers
-from worldjepa.data.windows import WindowSampling, ordered_windows, window_loader
+from worldjepa.data.clips.loader import ClipLoader, default_num_workers
+from worldjepa.data.collection.collect import collect_episodes, describe_env
+from worldjepa.data.episodes.episode import Episodes
+from worldjepa.data.episodes.store import action_statistics, open_episodes, split_episodes
+from worldjepa.data.episodes.windows import WindowSampling, ordered_windows, window_loader
 from worldjepa.model.world_model import WorldModel
 from worldjepa.schema import ConfigError
 from worldjepa.training import distributed

@@ -17,8 +17,8 @@ from worldjepa.artifact import clean_leftovers, latest_checkpoint, write_file
 from worldjepa.build import build_model, build_objective, build_strategies, device_kind, pick_device
 from worldjepa.compose import fill
 from worldjepa.config import TrainConfig
-from worldjepa.data.badfiles import BadFileLog
-from worldjepa.data.listing import difference
+from worldjepa.data.clips.badfiles import BadFileLog
+from worldjepa.data.clips.listing import difference
 from worldjepa.hardware import divide_cores
 from worldjepa.run_episodes import ensure_episodes
 from worldjepa.runlock import RunLock

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from worldjepa.data.action_spec import ActionSpec
+from worldjepa.data.episodes.action_spec import ActionSpec
 from worldjepa.model.world_model import Imagined
 
 BOX = ActionSpec("box", low=(-1.0, -1.0), high=(1.0, 1.0), shape=(2,))

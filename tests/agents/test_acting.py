@@ -9,7 +9,7 @@ from gymnasium import spaces
 
 from tests.planning.stub_world import StubEnv, StubWorld
 from worldjepa.agents import ActorCritic, AgentController
-from worldjepa.data.action_spec import ActionSpec
+from worldjepa.data.episodes.action_spec import ActionSpec
 
 SPEC = ActionSpec("box", low=(-2.0, -2.0), high=(2.0, 2.0), shape=(2,))
 BOX = spaces.Box(-2, 2, (2,))

@@ -8,7 +8,7 @@ import torch
 from tests.agents.linear_world import BOX, COMPASS
 from worldjepa.agents import ActorCritic, load_agent, save_agent
 from worldjepa.artifact import TornFolderError
-from worldjepa.data.action_spec import ActionSpec
+from worldjepa.data.episodes.action_spec import ActionSpec
 
 
 @pytest.mark.parametrize("spec", [BOX, COMPASS], ids=["box", "choices"])

@@ -9,7 +9,7 @@ from tests.agents.linear_world import BOX, COMPASS, MOVES, LinearWorld, starts
 from tests.model.worlds import world
 from worldjepa.agents.actor_critic import ActorCritic
 from worldjepa.agents.dreaming import Dreamer, dream, lambda_returns, untrained
-from worldjepa.data.action_spec import ActionSpec
+from worldjepa.data.episodes.action_spec import ActionSpec
 from worldjepa.model.heads import ScalarHead
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from worldjepa.config_env import CollectionConfig, EnvConfig
-from worldjepa.data.collection import CollectionResult, collect_episodes
-from worldjepa.data.episodes import EpisodeStore
+from worldjepa.data.collection.collect import CollectionResult, collect_episodes
+from worldjepa.data.episodes.store import EpisodeStore
 
 MADE = EnvConfig(id="tests.data.made_envs:made/Made-v0", state=["position"], num_envs=1)
 BATCHED = EnvConfig(id="tests.data.made_envs:made/Batched-v0", state=["position"], num_envs=3)

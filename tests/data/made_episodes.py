@@ -8,8 +8,8 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 
-from worldjepa.data.action_spec import action_spec
-from worldjepa.data.episodes import Episode, EpisodeSpec, EpisodeStore
+from worldjepa.data.episodes.action_spec import action_spec
+from worldjepa.data.episodes.store import Episode, EpisodeSpec, EpisodeStore
 
 SIZE = (8, 12)
 SPEC = EpisodeSpec(

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.evaluation.recorded import ground_of, record
-from worldjepa.data.episodes import EpisodeStore
+from worldjepa.data.episodes.store import EpisodeStore
 from worldjepa.evaluation.goals import Ground
 
 

@@ -6,8 +6,8 @@ import gymnasium
 import numpy as np
 
 from worldjepa.config_env import EnvConfig
-from worldjepa.data.action_spec import action_spec
-from worldjepa.data.episodes import Episode, EpisodeSpec, EpisodeStore
+from worldjepa.data.episodes.action_spec import action_spec
+from worldjepa.data.episodes.store import Episode, EpisodeSpec, EpisodeStore
 from worldjepa.evaluation.goals import Ground
 from worldjepa.evaluation.success import Success
 

@@ -10,7 +10,7 @@ from gymnasium.vector import SyncVectorEnv
 import tests.data.made_envs  # noqa: F401 (registers environments)
 from tests.evaluation.recorded import TWO_ROOMS
 from worldjepa.config_env import EnvConfig
-from worldjepa.data.episodes import EpisodeStore
+from worldjepa.data.episodes.store import EpisodeStore
 from worldjepa.evaluation.arena import Arena
 from worldjepa.evaluation.goals import Ground, Place
 

@@ -10,7 +10,7 @@ import torch
 from tests.planning.stub_world import StubWorld
 from worldjepa.build_planner import build_controller
 from worldjepa.config_planning import PlanningConfig, Protocol
-from worldjepa.data.video import read_clip
+from worldjepa.data.video.reader import read_clip
 from worldjepa.evaluation.film import Reel, choose, contact_sheet, shoot, write_film
 from worldjepa.evaluation.goals import Ground, draw_tasks
 from worldjepa.evaluation.players import Planner, Played, copied, play

@@ -7,7 +7,7 @@ import pytest
 
 from tests.evaluation.recorded import RADIUS, TWO_ROOMS, ground_of
 from worldjepa.config_planning import Protocol
-from worldjepa.data.episodes import EpisodeStore
+from worldjepa.data.episodes.store import EpisodeStore
 from worldjepa.evaluation.goals import Ground, draw_tasks, same_picture
 
 EXPERT = Protocol("expert", goal_offset=10, budget=20, episodes=15)

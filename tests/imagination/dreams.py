@@ -4,7 +4,7 @@ import torch
 from gymnasium import spaces
 
 from tests.model.worlds import inputs, redrawn, world
-from worldjepa.data.action_spec import action_spec
+from worldjepa.data.episodes.action_spec import action_spec
 from worldjepa.imagination import Starts
 from worldjepa.model.heads import ScalarHead
 

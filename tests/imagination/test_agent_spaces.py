@@ -5,7 +5,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from worldjepa.data.action_spec import action_spec
+from worldjepa.data.episodes.action_spec import action_spec
 from worldjepa.imagination.agent_spaces import ActionBlocks, LatentVectors
 
 

@@ -10,7 +10,7 @@ from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
 import worldjepa
 from tests.imagination.dreams import dreaming, some_starts
-from worldjepa.data.action_spec import action_spec
+from worldjepa.data.episodes.action_spec import action_spec
 from worldjepa.imagination import ImaginedVectorEnv
 from worldjepa.imagination.ensemble import disagreement
 from worldjepa.model.rollout import State

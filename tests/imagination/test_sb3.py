@@ -11,7 +11,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
 from tests.imagination.dreams import dreaming, some_starts
-from worldjepa.data.action_spec import action_spec
+from worldjepa.data.episodes.action_spec import action_spec
 from worldjepa.imagination import ImaginedVectorEnv, Starts, as_sb3_vec_env
 
 

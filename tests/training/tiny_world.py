@@ -8,7 +8,7 @@ import torch
 from worldjepa.artifact import latest_checkpoint
 from worldjepa.build import build_model, build_objective, build_strategies
 from worldjepa.config import TrainConfig
-from worldjepa.data.badfiles import BadFileLog
+from worldjepa.data.clips.badfiles import BadFileLog
 from worldjepa.schema import from_dict
 from worldjepa.training import distributed
 from worldjepa.training.loop import Trainer

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from worldjepa.agents.policies import BoxPolicy, ChoicePolicy, Policy
 from worldjepa.artifact import verify_folder, write_folder
-from worldjepa.data.action_spec import ActionSpec
+from worldjepa.data.episodes.action_spec import ActionSpec
 
 SETTINGS, WEIGHTS = "agent.json", "agent.safetensors"
 _SMALLEST = 1e-3  # of the recorded rewards' size, where all are zero

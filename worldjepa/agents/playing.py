@@ -1,6 +1,6 @@
 """Whole episodes played side by side by somebody who looks at the frames of all of them at once.
 
-What ``data/collection.py`` does with processes cannot be done here: an agent encodes a batch of frames. One
+What ``data/collection`` does with processes cannot be done here: an agent encodes a batch of frames. One
 episode after the other would take the encoder many times longer.
 """
 
@@ -16,11 +16,11 @@ from jaxtyping import UInt8
 from worldjepa.agents.acting import AgentController
 from worldjepa.agents.actor_critic import ActorCritic
 from worldjepa.config_env import EnvConfig
-from worldjepa.data.action_spec import ActionSpec, action_spec
-from worldjepa.data.env_making import make_env, step_limit
-from worldjepa.data.episode import Episode
-from worldjepa.data.moments import EpisodeBuilder, success_of
-from worldjepa.data.recording import Recorder
+from worldjepa.data.collection.env_making import make_env, step_limit
+from worldjepa.data.collection.moments import EpisodeBuilder, success_of
+from worldjepa.data.collection.recording import Recorder
+from worldjepa.data.episodes.action_spec import ActionSpec, action_spec
+from worldjepa.data.episodes.episode import Episode
 from worldjepa.model.world_model import WorldModel
 
 Act = Callable[[UInt8[np.ndarray, "b y x 3"]], np.ndarray]  # what env.step takes, for each environment

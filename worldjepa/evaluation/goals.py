@@ -12,7 +12,7 @@ from jaxtyping import Float32, UInt8
 
 from worldjepa.config_env import EnvConfig
 from worldjepa.config_planning import Protocol
-from worldjepa.data.episode import Episodes
+from worldjepa.data.episodes.episode import Episodes
 from worldjepa.evaluation.arena import Arena, make_vector_env
 from worldjepa.evaluation.success import Success
 

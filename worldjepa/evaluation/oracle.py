@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from worldjepa.config_env import EnvConfig
-from worldjepa.data.action_spec import ActionSpec, action_spec
+from worldjepa.data.episodes.action_spec import ActionSpec, action_spec
 from worldjepa.evaluation.arena import make_vector_env
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float32, Int
 
-from worldjepa.data.policies import begin_random
+from worldjepa.data.collection.policies import begin_random
 from worldjepa.evaluation.arena import Arena
 from worldjepa.evaluation.goals import Ground, Tasks
 from worldjepa.planning.controller import MPCController

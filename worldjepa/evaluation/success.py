@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from worldjepa.data.moments import success_of
+from worldjepa.data.collection.moments import success_of
 from worldjepa.evaluation.probes import wilson
 
 

@@ -10,7 +10,7 @@ from gymnasium import spaces
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from worldjepa.data.action_spec import ActionSpec
+from worldjepa.data.episodes.action_spec import ActionSpec
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from jaxtyping import Bool, Float32, UInt8
 
-from worldjepa.data.action_spec import action_spec
+from worldjepa.data.episodes.action_spec import action_spec
 from worldjepa.imagination.agent_spaces import ActionBlocks, LatentVectors
 from worldjepa.model.world_model import WorldModel
 from worldjepa.planning.history import Clock, Track, gather

@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from stable_baselines3.common.vec_env import VecEnv
 
-from worldjepa.data.env_batch import row_of
+from worldjepa.data.collection.env_batch import row_of
 
 FINALS = ("final_obs", "_final_obs", "final_info", "_final_info")
 

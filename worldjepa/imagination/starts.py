@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from worldjepa.data.action_spec import ActionSpec
-from worldjepa.data.episode import Episodes
-from worldjepa.data.windows import WindowSampling, window_loader
+from worldjepa.data.episodes.action_spec import ActionSpec
+from worldjepa.data.episodes.episode import Episodes
+from worldjepa.data.episodes.windows import WindowSampling, window_loader
 from worldjepa.model.rollout import State
 from worldjepa.model.world_model import WorldModel
 

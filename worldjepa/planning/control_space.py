@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from worldjepa.data.action_spec import ActionSpec, action_spec
+from worldjepa.data.episodes.action_spec import ActionSpec, action_spec
 from worldjepa.types import ActionDist, read_bounds
 
 

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Float32, Int
 from torch import Tensor
 
-from worldjepa.data.recording import resized
+from worldjepa.data.collection.recording import resized
 from worldjepa.types import ActionDist
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from torch import nn
 
 from worldjepa.artifact import CheckpointWriteError
 from worldjepa.config import TrainConfig
-from worldjepa.data.badfiles import BadFileLog
+from worldjepa.data.clips.badfiles import BadFileLog
 from worldjepa.model.masking import MaskingStrategy, draw_masks
 from worldjepa.model.world_model import WorldModel
 from worldjepa.objectives.objective import Objective, Seen, regression_loss

@@ -1,0 +1,1 @@
+"""Corpora of videos as batches of clips."""

@@ -1,0 +1,1 @@
+"""Recorded episodes, ours and others', and windows of them."""
