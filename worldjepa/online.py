@@ -10,7 +10,6 @@ run that was killed anywhere ends as one that was not.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,16 +20,13 @@ import yaml
 from worldjepa.agents.actor_critic import ActorCritic, load_agent, save_agent
 from worldjepa.agents.dreaming import Dreamer
 from worldjepa.agents.playing import agent_beginner, play_episodes
-from worldjepa.artifact import clean_leftovers, is_whole, latest_checkpoint, write_file
-from worldjepa.build import device_kind, pick_device
-from worldjepa.compose import fill
+from worldjepa.artifact import is_whole, latest_checkpoint, write_file
 from worldjepa.config import TrainConfig
 from worldjepa.config_agent import AgentConfig
 from worldjepa.data.collection.record import episode_seed
 from worldjepa.data.episodes.episode import Episode
 from worldjepa.data.episodes.store import EpisodeStore
 from worldjepa.experience import encoded_starts, fresh_agent, rewards_of
-from worldjepa.hardware import divide_cores
 from worldjepa.loading import load
 from worldjepa.model.world_model import WorldModel
 from worldjepa.online_record import OnlineRecord, Round, Watch
@@ -40,10 +36,9 @@ from worldjepa.run_episodes import (
     adopt_episodes,
     ensure_episodes,
 )
-from worldjepa.runlock import RunLock
 from worldjepa.schema import ConfigError, to_dict
 from worldjepa.seeding import derive_seed
-from worldjepa.stages import build_trainer, check_same_settings
+from worldjepa.stages import build_trainer, check_same_settings, opened_run
 from worldjepa.training import distributed
 from worldjepa.training.checkpoint import load_checkpoint
 from worldjepa.training.settling import SettledTrainer
@@ -68,17 +63,9 @@ def run_online(config: TrainConfig, argv: list[str]) -> int:
     Raises:
         ValueError: one of the named errors of the rooms below; its text is for the user.
     """
-    device_name = pick_device(config.device)
-    config, chosen = fill(config, argv, device_kind(device_name))
-    run_dir = Path(config.run.dir or f"runs/{config.experiment}")
-    with distributed.process_group(device_name) as device, RunLock(run_dir), StopRequest() as stop:
+    with opened_run(config, argv) as (config, run_dir, device), StopRequest() as stop:
         if distributed.world_size() > 1:
             raise ConfigError("agent.rounds: an agent is trained by one process; leave torchrun out")
-        if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
-            torch.set_num_threads(divide_cores(1)[1])
-        if chosen:
-            logger.info(chosen)
-        clean_leftovers(run_dir)
         _begin(config, run_dir)
         run = OnlineRun(config, run_dir, device, stop=lambda: bool(stop))
         try:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,24 @@ def run_training(config: TrainConfig, argv: list[str]) -> int:
     Raises:
         ValueError: one of the named errors of the rooms below; its text is for the user.
     """
+    with opened_run(config, argv) as (config, run_dir, device):
+        config = adopt_frozen(config)
+        main = distributed.is_main()
+        with distributed.main_first():
+            whole = not main or ensure_episodes(config, run_dir)
+        if not distributed.all_true(whole):
+            return 0  # a signal came while episodes were collected; the same command goes on
+        with distributed.main_first():
+            use = KINDS[config.objective.kind](config, run_dir)
+        finished = _train(use, run_dir, device)
+        if main and finished:
+            use.evaluate(run_dir, device)
+    return 0
+
+
+@contextlib.contextmanager
+def opened_run(config: TrainConfig, argv: list[str]) -> Iterator[tuple[TrainConfig, Path, torch.device]]:
+    """Fill what is unset, join the ranks, hold the run folder's lock; yield settings, folder, device."""
     device_name = pick_device(config.device)
     config, chosen = fill(config, argv, device_kind(device_name))
     run_dir = Path(config.run.dir or f"runs/{config.experiment}")
@@ -50,17 +69,7 @@ def run_training(config: TrainConfig, argv: list[str]) -> int:
                 if chosen:
                     logger.info(chosen)
                 clean_leftovers(run_dir)
-            config = adopt_frozen(config)
-            with distributed.main_first():
-                whole = not main or ensure_episodes(config, run_dir)
-            if not distributed.all_true(whole):
-                return 0  # a signal came while episodes were collected; the same command goes on
-            with distributed.main_first():
-                use = KINDS[config.objective.kind](config, run_dir)
-            finished = _train(use, run_dir, device)
-            if main and finished:
-                use.evaluate(run_dir, device)
-    return 0
+            yield config, run_dir, device
 
 
 def _train(use: Use, run_dir: Path, device: torch.device) -> bool:
