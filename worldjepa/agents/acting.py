@@ -113,6 +113,6 @@ class AgentController:
             blocks = policy.mode()
         spec = self.space.spec
         actions = blocks.float().cpu().numpy().reshape(len(rows), -1, spec.dim)
-        done = spec.from_env(spec.to_env(actions))  # as the environment will take them
+        done = spec.carried_out(actions)
         for row, queued in zip(rows, done, strict=True):
             self._tracks[row].queue.extend(queued)

@@ -11,6 +11,8 @@ from torch import Tensor
 PIXEL_MEAN = (0.485, 0.456, 0.406)
 PIXEL_STD = (0.229, 0.224, 0.225)
 
+PIECE = 2**19  # pixels that a CPU encodes at once: what more of them make leaves its caches
+
 
 def fit_frames(frames: Float[Tensor, "b f c y x"], size: int) -> Float[Tensor, "b f c size size"]:
     """Bring the short side to ``size`` pixels, antialiased, and crop at the centre."""
@@ -51,3 +53,13 @@ def as_unit_range(frames: Shaped[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
             f"float frames must lie in [0, 1], got {low:.4g} to {high:.4g}; divide by 255, or pass uint8"
         )
     return frames
+
+
+def pieces(x: Float[Tensor, "b f c y x"]) -> tuple[Float[Tensor, "_ f c y x"], ...]:
+    """Return clips in parts that are quick to encode one after the other; all at once where that is quicker.
+
+    With gradients every part's values are kept anyway, and an exported graph is to take any batch.
+    """
+    if x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling() or not x.numel():
+        return (x,)
+    return x.split(max(1, PIECE // (x[0, :, 0].numel())))

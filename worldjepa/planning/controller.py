@@ -119,7 +119,7 @@ class MPCController:
         self.space = ControlSpace.of(action_space, width=width, action_block=block, bounds=bounds)
         _check_planner(planner, self.space)
         spec = self.space.spec
-        self._idle = spec.from_env(spec.to_env(np.zeros((block, spec.dim), np.float32)))
+        self._idle = spec.carried_out(np.zeros((block, spec.dim), np.float32))
         self._clock = Clock.of(model, history)
         self._observer = Observer(pixels, tuple(proprioception) if _measures(model) else ())
         self.reset()
@@ -232,7 +232,7 @@ class MPCController:
             logger.warning("no candidate had a finite cost in %d of %d environments", *_hopeless(plan.cost))
         blocks = plan.actions[:, : self.replan_every].float().cpu().numpy()
         actions = blocks.reshape(len(tracks), -1, self.space.spec.dim)
-        done = self.space.spec.from_env(self.space.spec.to_env(actions))  # as the environment will take them
+        done = self.space.spec.carried_out(actions)
         fields = {name: value for name, value in vars(plan.dist).items() if value is not None}
         for row, track in enumerate(tracks):
             track.queue.extend(done[row])

@@ -48,6 +48,13 @@ def test_one_hots_are_joined():
     np.testing.assert_array_equal(spec.to_env([0.2, 0.1, 0.0, 0.3, 0.2]), [0, 6])
 
 
+def test_what_an_environment_carries_out():
+    box = action_spec(Box(-1.0, 2.0, (2,)))
+    np.testing.assert_array_equal(box.carried_out([[-3.0, 0.5]]), [[-1.0, 0.5]])
+    choices = action_spec(Discrete(3))
+    np.testing.assert_array_equal(choices.carried_out([[0.1, 0.9, 0.3]]), [[0.0, 1.0, 0.0]])
+
+
 def test_values_outside_a_box_are_clipped_on_the_way_to_the_environment():
     spec = action_spec(Box(np.array([-1, 0], np.float32), np.array([1, np.inf], np.float32)))
     np.testing.assert_array_equal(

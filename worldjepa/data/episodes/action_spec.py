@@ -87,6 +87,10 @@ class ActionSpec:
         choices = [part.argmax(axis=-1) + start for part, start in zip(parts, self.start, strict=True)]
         return np.stack(choices, axis=-1).astype(dtype).reshape(shape)
 
+    def carried_out(self, vectors: Any) -> np.ndarray:
+        """Return float vectors ``[.. dim]`` as the environment will take them: in bounds, one choice each."""
+        return self.from_env(self.to_env(vectors))
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain JSON values; infinite bounds as the words "inf" and "-inf"."""
         return {
