@@ -118,7 +118,7 @@ def test_a_mistake_is_one_line_that_names_it(word: str, said: list[str]):
         ("data.fps=4 data.frame_skip=2", "set one of them to null"),
         ("data.fps=0", "data.fps=0.0: expected more than 0"),
         ("data.layout=folder", "did you mean folders?"),
-        ("data.reader=opencv", "expected one of pyav, decord, torchcodec"),
+        ("data.reader=opencv", "expected one of auto, pyav, decord, torchcodec"),
         ("data.crop_scale=[0.5,2]", "data.crop_scale=[0.5, 2.0]"),
         ("data.root=/a data.sources=[{root: /b}]", "set one of them"),
         ("device=cuda:1", "expected one of auto, cpu, cuda"),

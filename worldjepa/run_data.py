@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +22,7 @@ from worldjepa.data.clips.sampling import ClipSampling
 from worldjepa.data.clips.transforms import TrainTransform
 from worldjepa.hardware import divide_cores
 from worldjepa.training import distributed
+from worldjepa.types import BadFile
 
 ROOT_VARIABLES = ("KINETICS_ROOT", "SSV2_ROOT", "IMAGEFOLDER_ROOT")  # read by the files of conf/experiment
 
@@ -60,8 +62,10 @@ def find_data(config: TrainConfig) -> Data:
     return Data(sources, held_out=pairs[0][1])
 
 
-def training_batches(config: TrainConfig, data: Data, device: torch.device, first_step: int) -> ClipLoader:
-    """Return this rank's batches from ``first_step`` on."""
+def training_batches(
+    config: TrainConfig, data: Data, device: torch.device, first_step: int, timed_out: Sequence[BadFile] = ()
+) -> ClipLoader:
+    """Return this rank's batches from ``first_step`` on; ``timed_out``: files found to take too long."""
     settings, loop = config.data, config.train
     assert settings.size is not None and settings.crop_scale is not None
     assert loop.batch_size is not None and loop.steps is not None
@@ -79,8 +83,11 @@ def training_batches(config: TrainConfig, data: Data, device: torch.device, firs
         last_step=loop.steps,
         rank=distributed.rank(),
         world_size=world,
-        views=2 if "consistency" in config.objective.weights else 1,
+        views=2 if config.objective.kind == "byol" or "consistency" in config.objective.weights else 1,
         reader=settings.reader,
+        index=settings.index,
+        timeout_s=settings.timeout_s,
+        timed_out=timed_out,
         num_workers=workers,
         pin_memory=device.type == "cuda",
     )
@@ -96,6 +103,8 @@ def centre_clips(config: TrainConfig, files: FileList, num_workers: int) -> Clip
         size=data.size,
         batch_size=64,
         reader=data.reader,
+        index=data.index,
+        timeout_s=data.timeout_s,
         num_workers=num_workers,
     )
 

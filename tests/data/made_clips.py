@@ -13,6 +13,36 @@ CELL = 16
 BITS = 8
 HEIGHT, WIDTH = 48, CELL * BITS
 
+# What files there are: name, and how ``make_video`` makes one of them
+X265 = {"x265-params": "bframes=3:b-pyramid=1:log-level=none:pools=none"}
+KINDS = {
+    "h264.mp4": {},
+    "h264.mkv": {},
+    "transport.ts": {},
+    "open_gop.mp4": {"options": {"x264-params": "open-gop=1:bframes=3:b-pyramid=2:b-adapt=0:scenecut=0"}},
+    "intra_refresh.mp4": {"options": {"x264-params": "intra-refresh=1:keyint=12"}},
+    "fragmented.mp4": {"container_options": {"movflags": "frag_keyframe+empty_moov"}},
+    "faststart.mp4": {"container_options": {"movflags": "faststart"}},
+    "ten_bit.mp4": {"pix_fmt": "yuv420p10le"},
+    "full_range.mp4": {"pix_fmt": "yuvj420p"},
+    "hidden_frames.webm": {"codec": "libvpx", "options": {"auto-alt-ref": "1", "lag-in-frames": "16"}},
+    "b_frames.avi": {"codec": "mpeg4"},
+    "no_b_frames.avi": {"codec": "mpeg4", "b_frames": 0},
+    "h264.avi": {},
+    "raw.h264": {"container_format": "h264"},
+    "hevc.mp4": {"codec": "libx265", "options": X265},
+    "layers.mkv": {
+        "codec": "libx265",
+        "options": {"x265-params": X265["x265-params"] + ":temporal-layers=2"},
+    },
+    "hidden_frames_vp9.webm": {"codec": "libvpx-vp9", "options": {"lag-in-frames": "16", "cpu-used": "8"}},
+    "av1.mkv": {"codec": "libsvtav1", "options": {"preset": "12", "svtav1-params": "lp=1"}},
+    "intra.avi": {"codec": "mjpeg", "pix_fmt": "yuvj420p", "b_frames": 0},
+    "program.mpg": {"codec": "mpeg2video"},
+    "a name, with \n \u00e9\u4e2d.mp4": {},
+    "long " * 50 + ".mp4": {},
+}
+
 
 def picture(number: int, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
     """Return a frame whose upper row of cells is ``number`` in binary, most significant bit left.
@@ -50,6 +80,7 @@ def make_video(
     b_frames: int = 2,
     container_options: dict[str, str] | None = None,
     container_format: str | None = None,
+    colorspace: int | None = None,
 ) -> Path:
     """Encode ``count`` numbered frames. ``stamps``: their times in milliseconds (None: constant rate)."""
     with av.open(str(path), "w", options=container_options or {}, format=container_format) as container:
@@ -59,6 +90,8 @@ def make_video(
         stream.codec_context.gop_size = gop
         stream.codec_context.max_b_frames = b_frames
         stream.codec_context.thread_count = 1
+        if colorspace is not None:
+            stream.codec_context.colorspace = colorspace
         if stamps is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
         if rotation is not None:
@@ -81,6 +114,50 @@ def remux(source: Path, target: Path, first_packet: int, options: dict[str, str]
             packet.stream = stream
             out.mux(packet)
     return target
+
+
+def trim(source: Path, target: Path) -> Path:
+    """Copy the packets of ``source`` so that its first five frames are a pre-roll that an edit list hides."""
+    with av.open(str(source)) as inp, av.open(str(target), "w") as out:
+        stream = out.add_stream_from_template(inp.streams.video[0])
+        for packet in inp.demux(video=0):
+            if packet.size and packet.time_base:
+                shift = round(0.2 / packet.time_base)  # five frames before zero
+                assert packet.pts is not None and packet.dts is not None
+                packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, stream
+                out.mux(packet)
+    return target
+
+
+def two_streams(path: Path, large_first: bool) -> Path:
+    """Write a small dark stream and a large bright one."""
+    kinds = [((64, 48), 40), ((96, 80), 200)]
+    kinds = kinds[::-1] if large_first else kinds
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("libx264", rate=25) for _ in kinds]
+        for stream, ((width, height), _) in zip(streams, kinds, strict=True):
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for stream, ((width, height), level) in zip(streams, kinds, strict=True):
+            for _ in range(5):
+                image = np.full((height, width, 3), level, np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            container.mux(stream.encode(None))
+    return path
+
+
+def announce(path: Path, side: int) -> Path:
+    """Write one small picture, as JPEG or uncompressed, whose header states a square of that side."""
+    jpeg = path.suffix == ".mjpeg"
+    kind = {"codec": "mjpeg", "pix_fmt": "yuvj420p", "container_format": "mjpeg"}
+    make_video(path, count=1, b_frames=0, **(kind if jpeg else {"codec": "rawvideo"}))
+    content = bytearray(path.read_bytes())
+    if jpeg:  # start of frame: length, precision, then height and width
+        at, size = content.index(b"\xff\xc0") + 5, 2 * side.to_bytes(2, "big")
+    else:  # AVI's stream format: name, length, its own length, then width and height
+        at, size = content.index(b"strf") + 12, 2 * side.to_bytes(4, "little")
+    content[at : at + len(size)] = size
+    path.write_bytes(content)
+    return path
 
 
 def make_audio(path: Path) -> Path:

@@ -11,27 +11,42 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from torch.utils.data import DataLoader, Dataset
 
 from worldjepa.data.child import end_with
+from worldjepa.data.deadline import Attempt, Deadline
 
 log = logging.getLogger(__name__)
 
 MAX_RESTARTS = 3  # in a row, without a batch between them
+LOOK_S = 1  # how often workers are looked at while a batch is waited for
+STILL_WAITING = "DataLoader timed out"  # what torch then says; it can be asked again
 
 
 class WorkersDiedError(RuntimeError):
     """The system keeps killing the worker processes."""
 
 
+@runtime_checkable
+class Watched(Protocol):
+    """What is known of the work of a data set's workers, and what becomes of one that hangs."""
+
+    deadline: Deadline
+
+    def give_up(self, attempt: Attempt) -> Any:
+        """Take note that this took too long, for the workers that are started next; return what it was."""
+        ...
+
+
 class StepLoader(Iterator[Any]):
     """Yields ``collate([dataset[i] for i in rows(step)])`` for the steps ``first`` to ``last - 1``.
 
     One DataLoader serves the whole run, so that workers start once. If the system kills a worker, all
-    are started anew from the present step; what comes out is the same. torch's own limits: a death
-    is noticed after 5 s at most.
+    are started anew from the present step; what comes out is the same. One that hangs at an attempt of
+    ``watched`` is ended, and all start anew knowing of it. torch's own limits: a death is noticed after 5 s
+    at most.
     """
 
     def __init__(
@@ -44,11 +59,12 @@ class StepLoader(Iterator[Any]):
         collate: Callable[[Any], Any],
         num_workers: int = 0,
         pin_memory: bool = False,
+        watched: Watched | None = None,
     ):
         if num_workers < 0:
             raise ValueError(f"data.num_workers={num_workers}: expected 0 (no worker processes) or more")
         self._dataset, self._rows, self._collate = dataset, rows, collate
-        self._num_workers, self._pin_memory = num_workers, pin_memory
+        self._num_workers, self._pin_memory, self._watched = num_workers, pin_memory, watched
         self._step, self._last = first, last
         self._batches: Iterator[Any] | None = None
         self._workers: list[BaseProcess] = []
@@ -68,6 +84,9 @@ class StepLoader(Iterator[Any]):
             try:
                 return next(self._started())
             except (RuntimeError, OSError, EOFError) as error:
+                if str(error).startswith(STILL_WAITING):
+                    self._end_hung()
+                    continue
                 # Torch raises RuntimeError. A batch that a dead worker had queued already names shared memory
                 # which only that worker could hand over: the connection to it fails, before its end may show.
                 if self._workers and not isinstance(error, RuntimeError):
@@ -87,15 +106,41 @@ class StepLoader(Iterator[Any]):
                 restarts += 1
                 log.warning("data worker %s died; starting the workers anew at step %d", how, self._step)
 
+    def _end_hung(self) -> None:
+        """End the workers if one hangs: if what it was at still stands there when it is ended."""
+        assert self._watched is not None
+        deadline = self._watched.deadline
+        hung = deadline.overdue()
+        if hung:
+            self.close()
+            still = deadline.overdue()
+            for attempt in (attempt for attempt in hung if attempt in still):
+                log.warning(
+                    "a data worker was ended: %s; starting the workers anew at step %d",
+                    self._watched.give_up(attempt),
+                    self._step,
+                )
+            deadline.clear()
+
+    def renew(self) -> None:
+        """Drop what was fetched ahead: workers that know what the data set knows make the next batch."""
+        if self._num_workers:
+            self.close()
+
     def close(self) -> None:
         """End the workers at once. They hold nothing that would have to be saved."""
         for worker in self._workers:
             worker.kill()
         for worker in self._workers:
-            worker.join()
+            worker.join(timeout=5)  # one that waits for a dead disk cannot be ended
         self._batches = None  # torch's iterator joins its (ended) workers when it goes
         self._workers = []
         atexit.unregister(self.close)
+
+    @property
+    def _looking(self) -> bool:
+        watched = self._watched
+        return bool(self._num_workers) and watched is not None and watched.deadline.seconds is not None
 
     def _started(self) -> Iterator[Any]:
         if self._batches is None:
@@ -106,6 +151,7 @@ class StepLoader(Iterator[Any]):
                 collate_fn=self._collate,
                 pin_memory=self._pin_memory,
                 worker_init_fn=_init_worker,
+                timeout=LOOK_S if self._looking else 0,
             )
             before = set(multiprocessing.active_children())
             with _quiet_birth():

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from worldjepa.data.clips.badfiles import BadFileLog, TooManyBadFilesError
+from worldjepa.data.clips.badfiles import BadFileLog, TooManyBadFilesError, read_timed_out
 from worldjepa.types import BadFile, Batch
 
 
@@ -55,3 +55,17 @@ def test_good_files_do_not_touch_the_disk(tmp_path):
 def test_shares_are_checked(tmp_path):
     with pytest.raises(ValueError, match=r"max_bad_share=20"):
         BadFileLog(tmp_path / "bad_files.jsonl", 20)
+
+
+def test_what_took_too_long_is_known_when_the_run_goes_on(tmp_path):
+    """With the sample from which on it counts; what is wrong with the file itself is found again."""
+    path = tmp_path / "bad_files.jsonl"
+    assert read_timed_out(path) == ()
+    slow = BadFile("slow", "decoding took too long", 17)
+    BadFileLog(path, 0.2).record(batch([], [BadFile("x", "is empty"), slow, slow]))
+    assert listed(path) == [
+        {"path": "x", "reason": "is empty"},
+        {"path": "slow", "reason": "decoding took too long", "sample": 17},
+    ]
+    path.write_text(path.read_text() + '{"path": "torn", "sam')
+    assert read_timed_out(path) == (slow,)

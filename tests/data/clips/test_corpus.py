@@ -216,5 +216,5 @@ def test_a_mask_covers_the_pixels_of_one_colour():
 def test_shapes_are_as_often_lighter_as_darker_than_the_ground():
     rng = np.random.default_rng(0)
     grounds = rng.uniform(0.35, 0.65, (600, 3))
-    lighter = [scenes._contrast(ground, rng).mean() > ground.mean() for ground in grounds]
+    lighter = [scenes.contrast(ground, rng).mean() > ground.mean() for ground in grounds]
     assert 0.44 < np.mean(lighter) < 0.56  # 600 fair draws: 0.5 +- 3 * 0.02

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -25,10 +25,14 @@ from worldjepa.data.clips.loader import (
     default_num_workers,
     evaluation_loader,
 )
+from worldjepa.data.clips.order import SampleOrder
 from worldjepa.data.clips.sampling import ClipSampling
 from worldjepa.data.clips.transforms import TrainTransform
+from worldjepa.data.deadline import Deadline
+from worldjepa.data.video.reader import read_clip
+from worldjepa.data.video.reader_pyav import PyavReader
 from worldjepa.data.workers import StepLoader, WorkersDiedError
-from worldjepa.types import Batch
+from worldjepa.types import BadFile, Batch
 
 
 @pytest.fixture(scope="module")
@@ -196,6 +200,74 @@ def test_a_killed_worker_changes_nothing(files, caplog):
     assert not children()
 
 
+class _Stuck(PyavReader):
+    """A reader that never comes back from one file, or only when it looks at the clock."""
+
+    def __init__(self, deadline: Deadline, name: str, hangs: bool):
+        super().__init__(deadline=deadline)
+        self.name, self.hangs = name, hangs
+
+    def read(self, path, indices, size=None):
+        while str(path).endswith(self.name):
+            time.sleep(0.02)
+            if not self.hangs:
+                self._deadline.check()
+        return super().read(path, indices, size)
+
+
+@pytest.fixture
+def stuck(monkeypatch) -> Callable[[bool], None]:
+    """Return what makes the loader read ``run/1.mp4`` with a reader that is stuck there."""
+    monkeypatch.setattr("worldjepa.data.deadline.GRACE_S", 0.2)
+    monkeypatch.setattr("worldjepa.data.workers.LOOK_S", 0.2)
+
+    def use(hangs: bool) -> None:
+        make = lambda files, reader, index, deadline: _Stuck(deadline, "run/1.mp4", hangs)  # noqa: E731
+        monkeypatch.setattr("worldjepa.data.clips.loader.files_reader", make)
+
+    return use
+
+
+def assert_same(seen: list[Batch], expected: list[Batch]) -> None:
+    assert [batch.paths for batch in seen] == [batch.paths for batch in expected]
+    assert [batch.bad for batch in seen] == [batch.bad for batch in expected]
+    assert all(torch.equal(a.frames, b.frames) for a, b in zip(seen, expected, strict=True))
+
+
+@pytest.mark.parametrize(("hangs", "workers"), [(True, 2), (False, 2), (False, 0)])
+def test_a_file_that_takes_too_long_is_replaced(files, stuck, caplog, hangs, workers):
+    """From the sample on at which it was met, whether the reader or the main process ends it."""
+    slow = next(path for path in files.paths if path.endswith("run/1.mp4"))
+    first = next(number for number, path in enumerate(drawn(files)) if path == slow)
+    reason = "decoding a clip took more than data.timeout_s=2 seconds"
+    expected = list(load(files, timed_out=[BadFile(slow, reason, first)], timeout_s=2.0))
+    stuck(hangs)
+    with load(files, num_workers=workers, timeout_s=2.0) as batches:
+        seen = list(batches)
+    assert_same(seen, expected)
+    assert all(slow not in batch.paths for batch in seen)
+    assert {file.sample for batch in seen for file in batch.bad if file.path == slow} == {first}
+    assert ("a data worker was ended" in caplog.text) == hangs
+    assert not children()
+
+
+def drawn(files: FileList) -> list[str]:
+    """Return the file of each sample of ``load``, as if all were good."""
+    order = SampleOrder([len(files.paths)], [1.0], 7)
+    return [files.paths[order.draw(number).file] for number in range(24)]
+
+
+def test_what_took_too_long_was_drawn_before(files):
+    """A verdict holds from its sample on: a run that goes on from an earlier step draws the file there."""
+    good = list(load(files))
+    slow = good[0].paths[0]
+    late = list(load(files, timed_out=[BadFile(slow, "too long", 12)]))
+    assert_same(late[:3], good[:3])
+    assert slow in [path for batch in good[3:] for path in batch.paths]
+    assert slow not in [path for batch in late[3:] for path in batch.paths]
+    assert_same(list(load(files, timed_out=[BadFile(slow, "too long", 12)], first_step=2)), late[2:])
+
+
 class _Resetting(Iterator):
     """Stands in for torch's iterator: its worker is killed, and the batch it had queued cannot be fetched."""
 
@@ -304,3 +376,21 @@ def _runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_views_of_a_file_are_rows_side_by_side(tmp_path):
+    for name in ("one", "two"):
+        make_video(tmp_path / f"{name}.mp4", count=16, gop=4)
+    files, sampling = list_files(tmp_path), ClipSampling(4, frame_skip=2)
+    settings = {"sampling": sampling, "size": 24, "batch_size": 2}
+    with evaluation_loader(files, segments=2, crops=3, **settings) as clips:
+        batch = next(clips)
+    assert batch.frames.shape == (12, 4, 3, 24, 24)
+    assert batch.paths == (files.paths[0],) * 6 + (files.paths[1],) * 6
+    frames = sampling.indices(np.arange(16) / 12.5, 0.25)
+    whole = read_clip(files.paths[0], indices=frames, size=27)
+    width, top = whole.shape[-1], round((whole.shape[-2] - 24) / 2)
+    for crop, place in enumerate((0, 0.5, 1)):
+        left = round(place * (width - 24))
+        torch.testing.assert_close(batch.frames[crop], whole[..., top : top + 24, left : left + 24])
+    assert not torch.equal(batch.frames[:3], batch.frames[3:6])  # another segment

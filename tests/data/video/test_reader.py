@@ -1,5 +1,7 @@
 """read_clip and its readers: the right frames of every kind of file."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import av
@@ -8,7 +10,7 @@ import pytest
 import torch
 from av.video.reformatter import Interpolation
 
-from tests.data.made_clips import HEIGHT, WIDTH, make_video, numbers, remux
+from tests.data.made_clips import HEIGHT, WIDTH, make_video, numbers, remux, trim, two_streams
 from worldjepa.data import BadVideoError, UnsupportedVideoError, open_reader, read_clip
 from worldjepa.data.video.reader import target_size
 
@@ -19,23 +21,14 @@ REAL = [
 ]
 STATED = dict(zip(REAL, (280, 300, 300, 32, 310, 57, 164, 10, 125, 3, 4), strict=True))
 
-KINDS = {
-    "h264.mp4": {},
-    "h264.mkv": {},
-    "transport.ts": {},
-    "open_gop.mp4": {"options": {"x264-params": "open-gop=1:bframes=3:b-pyramid=2:b-adapt=0:scenecut=0"}},
-    "intra_refresh.mp4": {"options": {"x264-params": "intra-refresh=1:keyint=12"}},
-    "fragmented.mp4": {"container_options": {"movflags": "frag_keyframe+empty_moov"}},
-    "faststart.mp4": {"container_options": {"movflags": "faststart"}},
-    "ten_bit.mp4": {"pix_fmt": "yuv420p10le"},
-    "full_range.mp4": {"pix_fmt": "yuvj420p"},
-    "hidden_frames.webm": {"codec": "libvpx", "options": {"auto-alt-ref": "1", "lag-in-frames": "16"}},
-    "b_frames.avi": {"codec": "mpeg4"},
-    "no_b_frames.avi": {"codec": "mpeg4", "b_frames": 0},
-    "h264.avi": {},
-    "raw.h264": {"container_format": "h264"},
-    "a name, with \n \u00e9\u4e2d.mp4": {},
-}
+REFUSED_BY_TORCHCODEC = (
+    "transport.ts",
+    "intra_refresh.mp4",
+    "b_frames.avi",
+    "h264.avi",
+    "raw.h264",
+    "program.mpg",
+)
 REFUSED_BY_DECORD = (
     "transport.ts",
     "open_gop.mp4",
@@ -43,6 +36,10 @@ REFUSED_BY_DECORD = (
     "b_frames.avi",
     "h264.avi",
     "raw.h264",
+    "hevc.mp4",
+    "layers.mkv",
+    "av1.mkv",
+    "program.mpg",
 )
 
 
@@ -66,10 +63,9 @@ def torchcodec_loads() -> bool:
     return True
 
 
-def test_every_kind_of_file_gives_the_frames_asked_for(tmp_path):
+def test_every_kind_of_file_gives_the_frames_asked_for(made):
     ids = [23, 0, 5, 5, 17, 8, 7, 9, 16, 15]
-    for name, settings in KINDS.items():
-        path = make_video(tmp_path / name, **settings)
+    for name, path in made.items():
         info = open_reader("pyav").probe(path)
         assert (info.num_frames, info.height, info.width) == (24, HEIGHT, WIDTH), name
         assert np.allclose(np.diff(info.timestamps), 0.04, atol=1.1e-3), name
@@ -87,20 +83,11 @@ def test_variable_frame_rate_keeps_its_timestamps(tmp_path):
 
 
 def test_what_an_edit_list_hides_is_not_counted(tmp_path):
-    """Copied from packet 8 on with a pre-roll: the frames before the cut are there, but not to be shown."""
-    source = make_video(tmp_path / "source.mp4", b_frames=0)
-    with av.open(str(source)) as inp, av.open(str(tmp_path / "cut.mp4"), "w") as out:
-        stream = out.add_stream_from_template(inp.streams.video[0])
-        for packet in inp.demux(video=0):
-            if packet.size and packet.time_base:
-                shift = round(0.2 / packet.time_base)  # five frames before zero: an edit list skips them
-                assert packet.pts is not None and packet.dts is not None
-                packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, stream
-                out.mux(packet)
-    slow = numbers(slow_decode(tmp_path / "cut.mp4"))
-    assert open_reader("pyav").probe(tmp_path / "cut.mp4").num_frames == len(slow)
-    assert numbers(read_clip(tmp_path / "cut.mp4", range(len(slow)))) == slow
-    assert numbers(read_clip(tmp_path / "cut.mp4", [len(slow) - 1, 2])) == [slow[-1], slow[2]]
+    path = trim(make_video(tmp_path / "source.mp4", b_frames=0), tmp_path / "cut.mp4")
+    slow = numbers(slow_decode(path))
+    assert open_reader("pyav").probe(path).num_frames == len(slow)
+    assert numbers(read_clip(path, range(len(slow)))) == slow
+    assert numbers(read_clip(path, [len(slow) - 1, 2])) == [slow[-1], slow[2]]
 
 
 @pytest.mark.parametrize("kind", ["mp4", "mkv"])
@@ -151,18 +138,9 @@ def test_orientation(tmp_path, rotation, hflip):
     assert (sized - small).abs().mean() < 4
 
 
-def test_the_largest_of_several_streams_is_read(tmp_path):
-    path = tmp_path / "two.mp4"
-    with av.open(str(path), "w") as container:
-        streams = [container.add_stream("libx264", rate=25) for _ in range(2)]
-        for stream, (width, height) in zip(streams, ((64, 48), (96, 80)), strict=True):
-            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for stream, level in zip(streams, (40, 200), strict=True):
-            for _ in range(5):
-                image = np.full((stream.height, stream.width, 3), level, np.uint8)
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-            container.mux(stream.encode(None))
-    clip = read_clip(path, [0, 4])
+@pytest.mark.parametrize("large_first", [False, True])
+def test_the_largest_of_several_streams_is_read(tmp_path, large_first):
+    clip = read_clip(two_streams(tmp_path / "two.mp4", large_first), [0, 4])
     assert clip.shape == (2, 3, 80, 96)
     assert abs(clip.float().mean().item() - 200) < 3
 
@@ -202,14 +180,68 @@ def test_image_reader(tmp_path):
         read_clip(tmp_path / "broken.jpg", [0], reader="image")
 
 
-def test_decord_reads_the_same_frames_or_refuses(tmp_path):
-    for name, settings in KINDS.items():
-        path = make_video(tmp_path / name, **settings)
-        if name in REFUSED_BY_DECORD:
+@pytest.mark.parametrize(
+    ("reader", "refused"), [("decord", REFUSED_BY_DECORD), ("torchcodec", REFUSED_BY_TORCHCODEC)]
+)
+def test_other_readers_read_the_same_frames_or_refuse(made, reader, refused):
+    if reader == "torchcodec" and not torchcodec_loads():
+        pytest.skip("torchcodec finds no FFmpeg")
+    for name, path in made.items():
+        if name in refused:
             with pytest.raises(UnsupportedVideoError, match=r"use data.reader=pyav"):
-                read_clip(path, [23], reader="decord")
+                read_clip(path, [23, 5, 17, 8], reader=reader)
         else:
-            assert numbers(read_clip(path, [23, 5, 5, 17, 8], reader="decord")) == [23, 5, 5, 17, 8], name
+            assert numbers(read_clip(path, [23, 5, 5, 17, 8], reader=reader)) == [23, 5, 5, 17, 8], name
+        assert numbers(read_clip(path, [23, 5], reader="auto")) == [23, 5], name
+
+
+@pytest.mark.parametrize("reader", ["decord", "torchcodec"])
+def test_other_readers_on_odd_timelines(tmp_path, reader):
+    """Variable frame rate, an edit list, several streams: right, or refused."""
+    if reader == "torchcodec" and not torchcodec_loads():
+        pytest.skip("torchcodec finds no FFmpeg")
+    stamps = [0, 10, 20, 100, 110, 400] + [500 + 40 * k for k in range(10)]
+    vfr = make_video(tmp_path / "vfr.mp4", count=16, stamps=stamps)
+    trimmed = trim(make_video(tmp_path / "whole.mp4", b_frames=0), tmp_path / "trimmed.mp4")
+    for path in (vfr, trimmed, two_streams(tmp_path / "two.mp4", large_first=False)):
+        exact = read_clip(path, [4, 0, 3]).float()
+        try:
+            clip = read_clip(path, [4, 0, 3], reader=reader)
+        except UnsupportedVideoError:
+            continue
+        assert (clip - exact).abs().mean() < 3
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs the program ffmpeg")
+def test_frames_are_those_of_ffmpeg(made, tmp_path):
+    coloured = make_video(tmp_path / "colour.mp4", colorspace=1, pix_fmt="yuv444p")  # BT.709
+    for path in (*made.values(), coloured):
+        compare_with_ffmpeg(path)
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs the program ffmpeg")
+@pytest.mark.parametrize("name", REAL)
+def test_real_clips_against_ffmpeg(real_clips, name):
+    compare_with_ffmpeg(real_clips / name)
+
+
+def compare_with_ffmpeg(path: Path) -> None:
+    """Read up to eight frames; each has to be ffmpeg's own, and closer to it than to its neighbours."""
+    info = open_reader("pyav").probe(path)
+    options = ["-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24"]
+    command = ["ffmpeg", "-v", "error", "-i", f"file:{path}", *options, "-"]
+    raw = subprocess.run(command, capture_output=True, check=True).stdout
+    all_frames = np.frombuffer(raw, np.uint8).reshape(-1, info.height, info.width, 3)
+    assert len(all_frames) == info.num_frames
+    ids = np.unique(np.random.default_rng(0).integers(0, len(all_frames), 8)).tolist()
+    for i, frame in zip(ids, read_clip(path, ids).permute(0, 2, 3, 1).numpy().astype(int), strict=True):
+        around = {
+            j: np.abs(frame - all_frames[j]).mean() for j in range(i - 1, i + 2) if 0 <= j < len(all_frames)
+        }
+        assert around[i] <= 3, (path.name, i)
+        assert all(
+            np.array_equal(all_frames[i], all_frames[j]) or around[i] < around[j] for j in around if j != i
+        )
 
 
 @pytest.mark.parametrize("name", REAL)

@@ -1,15 +1,21 @@
 """read_clip and its readers: a named error for every bad file, index and reader, and nothing left behind."""
 
 import os
+import resource
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from tests.data.made_clips import make_audio, make_video, numbers
+from tests.data.made_clips import KINDS, announce, make_audio, make_video, numbers
 from worldjepa.data import BadVideoError, open_reader, read_clip
+from worldjepa.data.deadline import Attempt, Deadline, OutOfTimeError
 
 
 def test_indices_outside_are_named(tmp_path):
@@ -71,6 +77,64 @@ def test_damage_is_bad_only_for_draws_that_need_it(tmp_path):
             read_clip(path, needs_it)
 
 
+def test_damage_at_the_start_leaves_later_frames(tmp_path):
+    """The scan looks at the next key packet when the first cannot be decoded."""
+    path = make_video(tmp_path / "a.mp4")
+    with av.open(str(path)) as container:
+        first = next(container.demux(video=0))
+    assert first.pos is not None
+    content = bytearray(path.read_bytes())
+    stop = first.pos + first.size
+    content[stop - 30 : stop] = bytes((7 * k + 3) % 256 for k in range(30))
+    path.write_bytes(content)
+    assert numbers(read_clip(path, [16, 23])) == [16, 23]
+    with pytest.raises(BadVideoError):
+        read_clip(path, [2])
+
+
+def test_flipped_bytes_are_seen(real_clips, tmp_path):
+    """Three hundred bytes of a clip: public readers return damaged frames of it without a word."""
+    content = bytearray((real_clips / "part_0.mp4").read_bytes())
+    rng = np.random.default_rng(0)
+    for place in rng.integers(len(content) // 10, len(content) * 9 // 10, 300):
+        content[place] ^= int(rng.integers(1, 256))
+    (tmp_path / "flipped.mp4").write_bytes(content)
+    with pytest.raises(BadVideoError):
+        read_clip(tmp_path / "flipped.mp4", range(0, 32, 2))
+
+
+def test_absurd_sizes_are_refused_before_memory_is_taken(tmp_path):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(BadVideoError, match=r"30000x30000 .* at most 67108864 pixels"):
+        read_clip(announce(tmp_path / "vast.mjpeg", 30000), [0])
+    with pytest.raises(BadVideoError, match=r"15000x15000 .* at most 67108864 pixels"):
+        read_clip(announce(tmp_path / "large.avi", 15000), [0])
+    Image.new("1", (9000, 9000)).save(tmp_path / "vast.png")
+    with pytest.raises(BadVideoError, match="9000 x 9000 pixels; at most 67108864 pixels"):
+        read_clip(tmp_path / "vast.png", [0], reader="image")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # KiB
+
+
+def test_decoding_ends_when_its_time_is_up(tmp_path):
+    path = make_video(tmp_path / "a.mp4")
+    deadline = Deadline(0.05)
+    reader = open_reader("pyav", deadline=deadline)
+    with deadline.attempt(Attempt(0, 0)):
+        assert numbers(reader.read(path, [5])) == [5]
+    with deadline.attempt(Attempt(0, 0)):
+        time.sleep(0.06)
+        with pytest.raises(OutOfTimeError, match=r"data\.timeout_s=0\.05 seconds"):
+            reader.read(path, [5])
+    with deadline.attempt(Attempt(1, 0)):  # a new file, but no time to look at it
+        time.sleep(0.06)
+        with pytest.raises(OutOfTimeError):
+            reader.probe(make_video(tmp_path / "b.mp4"))
+    assert numbers(reader.read(path, [5])) == [5]
+    assert reader.probe(tmp_path / "b.mp4").num_frames == 24  # and no verdict stays
+    with pytest.raises(ValueError, match=r"data\.timeout_s=0: expected a positive number"):
+        Deadline(0)
+
+
 def test_a_verdict_lasts_as_long_as_the_file(tmp_path):
     path = tmp_path / "a.mp4"
     path.write_bytes(b"nothing")
@@ -92,6 +156,33 @@ def test_no_file_stays_open(tmp_path):
         with pytest.raises(BadVideoError):
             open_reader("pyav").probe(tmp_path / "bad.mp4")
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def read_often(folder: Path, times: int) -> list[int]:
+    """Read sound and damaged clips in turn; return the memory held, in KiB, at ten moments."""
+    good = [make_video(folder / name, **KINDS[name]) for name in ("h264.mp4", "hevc.mp4", "b_frames.avi")]
+    bad = folder / "bad.mp4"
+    bad.write_bytes(good[0].read_bytes()[:1500])
+    held, reader = [], open_reader("pyav")
+    for count in range(times):
+        reader.read(good[count % 3], [count % 24, 3], size=20)
+        with pytest.raises(BadVideoError):
+            open_reader("pyav").probe(bad)
+        if (count + 1) % (times // 10) == 0:
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            held.append(pages * os.sysconf("SC_PAGE_SIZE") // 1024)
+    return held
+
+
+def test_memory_stays_flat(tmp_path):
+    held = read_often(tmp_path, 300)
+    assert held[-1] - held[4] < 4000, held
+
+
+@pytest.mark.slow
+def test_memory_stays_flat_over_ten_thousand_clips(tmp_path):
+    held = read_often(tmp_path, 10_000)
+    assert held[-1] - held[0] < 8000, held
 
 
 def test_unknown_reader_is_named():
@@ -124,7 +215,7 @@ def test_imports_are_cheap_and_absent_readers_say_how_to_install_them(tmp_path):
 def test_real_corrupted_clip(real_clips):
     path = real_clips / "corrupted.mp4"
     assert open_reader("pyav").probe(path).num_frames == 50
-    assert torch.equal(read_clip(path, [27, 3]), read_clip(path, range(28))[[27, 3]])
-    for damaged in (28, 40, 49):
+    assert torch.equal(read_clip(path, [28, 3]), read_clip(path, range(29))[[28, 3]])
+    for damaged in (29, 40, 49):  # packet 30 of the file, which is broken, is that of frame 30
         with pytest.raises(BadVideoError, match="Invalid data"):
             read_clip(path, [damaged])

@@ -28,6 +28,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from worldjepa.data.cache import cache_folder
 from worldjepa.data.child import import_path
 from worldjepa.data.clips.scenes import MOTIONS, CorpusSettings, Truth, render
 
@@ -53,8 +54,8 @@ def ensure_corpus(
     settings = settings or CorpusSettings()
     _check(settings)
     if cache_dir is None:
-        cache_dir = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "worldjepa"
-    key = json.dumps({"version": VERSION, **asdict(settings)}, sort_keys=True)
+        cache_dir = cache_folder()
+    key = json.dumps({"version": VERSION, **_named(settings)}, sort_keys=True)
     root = Path(cache_dir) / f"corpus-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
     if root.is_dir():
         return root
@@ -83,11 +84,18 @@ def read_truth(video: Path) -> Truth:
         return Truth(str(saved["motion"]), saved["boxes"], saved["centres"], masks)
 
 
+def _named(settings: CorpusSettings) -> dict:
+    """Return the settings that name a corpus; ``noise`` came later, and names none where there is none."""
+    return {name: value for name, value in asdict(settings).items() if value or name != "noise"}
+
+
 def _check(settings: CorpusSettings) -> None:
     if settings.size % 8 or settings.size < 32:
         raise ValueError(f"corpus size is {settings.size}; expected a multiple of 8 from 32 on; set size=80")
     if settings.frames < 2:
         raise ValueError(f"corpus frames is {settings.frames}; motion needs 2 frames or more; set frames=24")
+    if not 0 <= settings.noise <= 1:
+        raise ValueError(f"corpus noise is {settings.noise}; expected a share of the background from 0 to 1")
 
 
 # --- rendering in processes -----------------------------------------------------------------------

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from worldjepa.data.video.store_format import StoreFolder, is_store
+
 log = logging.getLogger(__name__)
 
 VIDEO_EXTENSIONS = (
@@ -36,6 +38,8 @@ class Entry(NamedTuple):
 
 def read_entries(root: Path, layout: str) -> list[Entry]:
     """Read ``root`` as ``layout``; raises ``ValueError`` where that finds nothing."""
+    if is_store(root):
+        return [Entry(str(root / v.name), v.label, v.part) for v in StoreFolder(root).videos.values()]
     if root.is_file():
         if root.name.lower().endswith(VIDEO_EXTENSIONS + IMAGE_EXTENSIONS):
             return [Entry(str(root))]

@@ -7,22 +7,27 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from worldjepa.data.clips.layouts import IMAGE_EXTENSIONS, LAYOUTS, VIDEO_EXTENSIONS, Entry, read_entries
+from worldjepa.data.video.store_format import is_store
 
-__all__ = ["IMAGE_EXTENSIONS", "VIDEO_EXTENSIONS", "FileList", "difference", "list_files"]
+__all__ = ["IMAGE_EXTENSIONS", "VIDEO_EXTENSIONS", "FileList", "difference", "list_entries", "list_files"]
 
 
 @dataclass(frozen=True)
 class FileList:
-    """Files in a fixed order. ``labels`` index ``classes`` (-1: unknown); ``root`` is what was listed."""
+    """Files in a fixed order. ``labels`` index ``classes`` (-1: unknown); ``root`` is what was listed.
+
+    ``prepared``: the root is a prepared store, and the paths are names in it (``store_reader.py``).
+    """
 
     paths: tuple[str, ...]
     labels: tuple[int, ...]
     classes: tuple[str, ...]
     root: str
+    prepared: bool = False
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -30,15 +35,17 @@ class FileList:
     def take(self, ids: Iterable[int]) -> FileList:
         """Return the files numbered ``ids``, in that order."""
         ids = list(ids)
-        return FileList(
-            tuple(self.paths[i] for i in ids), tuple(self.labels[i] for i in ids), self.classes, self.root
-        )
+        paths, labels = tuple(self.paths[i] for i in ids), tuple(self.labels[i] for i in ids)
+        return replace(self, paths=paths, labels=labels)
+
+    @property
+    def base(self) -> str:
+        """The folder from which relative paths count."""
+        return self.root if os.path.isdir(self.root) else os.path.dirname(self.root)
 
     def relative(self, index: int) -> str:
         """Return path number ``index`` relative to the root, so that a corpus may be moved."""
-        base = self.root if os.path.isdir(self.root) else os.path.dirname(self.root)
-        path = self.paths[index]
-        return os.path.relpath(path, base) if path.startswith(base + os.sep) else path
+        return relative_to(self.base, self.paths[index])
 
     def lines(self) -> list[str]:
         """Return one line of text a file: its relative path and its class, as JSON."""
@@ -55,23 +62,39 @@ def list_files(
     folder), flat (any folder, no labels), ssv2, images (a class a folder, or flat), or auto. ``part``:
     all, train or val, where the layout itself divides them (``train`` and ``val`` folders, annotation
     files of those names); without a division everything is train. ``setting`` is what named ``root``.
-    Raises ``ValueError`` or ``FileNotFoundError`` saying what was looked for.
+    A prepared store (``python -m worldjepa.prepare``) lists as the corpus that it was made of, whatever the
+    layout. Raises ``ValueError`` or ``FileNotFoundError`` saying what was looked for.
+    """
+    if part not in ("all", "train", "val"):
+        raise ValueError(f"part={part!r}: expected 'all', 'train' or 'val'")
+    path, entries = list_entries(root, layout, setting)
+    classes = _class_names(entries)
+    numbers = {name: number for number, name in enumerate(classes)}
+    chosen = [entry for entry in entries if part in ("all", entry.part)]
+    labels = tuple(-1 if entry.label is None else numbers[entry.label] for entry in chosen)
+    return FileList(tuple(entry.path for entry in chosen), labels, classes, str(path), is_store(path))
+
+
+def list_entries(
+    root: str | os.PathLike[str], layout: str = "auto", setting: str = "data.root"
+) -> tuple[Path, list[Entry]]:
+    """Return the absolute path of ``root`` and its files with class and part, sorted, each once.
+
+    Raises what ``list_files`` does.
     """
     path = Path(os.path.abspath(os.path.expanduser(root)))
     if layout not in LAYOUTS:
         raise ValueError(f"data.layout={layout!r} is unknown; expected one of {', '.join(LAYOUTS)}")
-    if part not in ("all", "train", "val"):
-        raise ValueError(f"part={part!r}: expected 'all', 'train' or 'val'")
     if not path.exists():
         raise FileNotFoundError(
             f"{setting}={path} does not exist; name a folder, an annotation file or a video"
         )
-    entries = read_entries(path, layout)
-    classes = _class_names(entries)
-    numbers = {name: number for number, name in enumerate(classes)}
-    chosen = sorted({entry.path: entry for entry in entries if part in ("all", entry.part)}.values())
-    labels = tuple(-1 if entry.label is None else numbers[entry.label] for entry in chosen)
-    return FileList(tuple(entry.path for entry in chosen), labels, classes, str(path))
+    return path, sorted({entry.path: entry for entry in read_entries(path, layout)}.values())
+
+
+def relative_to(base: str, path: str) -> str:
+    """Return ``path`` relative to the folder ``base`` if it lies in it, else as it is."""
+    return os.path.relpath(path, base) if path.startswith(base + os.sep) else path
 
 
 def training_and_held_out(
@@ -136,7 +159,7 @@ def _class_names(entries: Sequence[Entry]) -> tuple[str, ...]:
 def _renumbered(files: FileList, classes: tuple[str, ...]) -> FileList:
     numbers = {name: number for number, name in enumerate(classes)}
     labels = tuple(numbers.get(files.classes[label], -1) if label >= 0 else -1 for label in files.labels)
-    return FileList(files.paths, labels, classes, files.root)
+    return replace(files, labels=labels, classes=classes)
 
 
 def _unit_hash(text: str) -> float:

@@ -20,6 +20,11 @@ from worldjepa.data.clips.order import SampleOrder
 from worldjepa.data.clips.samples import ClipCutter, EvaluationClips, Sample, TrainingClips
 from worldjepa.data.clips.sampling import ClipSampling
 from worldjepa.data.clips.transforms import Transform
+from worldjepa.data.deadline import UNLIMITED, Deadline
+from worldjepa.data.video.index import index_path
+from worldjepa.data.video.index_memory import index_memory
+from worldjepa.data.video.reader import Reader, open_reader
+from worldjepa.data.video.store_reader import StoreReader
 from worldjepa.data.workers import StepLoader
 from worldjepa.hardware import usable_cores
 from worldjepa.types import BadFile, Batch
@@ -66,25 +71,40 @@ def clip_loader(
     world_size: int = 1,
     views: int = 1,
     reader: str = "pyav",
+    index: str | None = "off",
+    timeout_s: float | None = None,
+    timed_out: Sequence[BadFile] = (),
     num_workers: int = 0,
     pin_memory: bool = False,
 ) -> ClipLoader:
     """Return the training batches of steps ``first_step`` to ``last_step - 1`` for one rank.
 
-    ``batch_size`` is that of all ranks together. ``views=2`` cuts a second clip of each video, into
-    ``Batch.second``. Iterating raises ``NoGoodFileError`` when a draw meets bad files only.
+    ``batch_size`` is that of all ranks together, ``index`` that of ``files_reader``. ``views=2`` cuts a
+    second clip of each video, into ``Batch.second``. A file of which a clip takes more than ``timeout_s`` to
+    decode is bad from that sample on (``timed_out``: what was found so before the run was continued); a
+    decoder that hangs is ended with its worker (without workers it cannot be). Iterating raises
+    ``NoGoodFileError`` when a draw meets bad files only.
     """
     share = check_share(batch_size, world_size)
     if views not in (1, 2):
         raise ValueError(f"views={views}: expected 1, or 2 for a second clip of each video")
     order = SampleOrder([len(s.files.paths) for s in sources], [s.weight for s in sources], seed)
-    cutter = ClipCutter(sampling, transform, reader)
-    dataset = TrainingClips([s.files for s in sources], order, cutter, views, seed)
+    files = [source.files for source in sources]
+    deadline = Deadline(timeout_s, num_workers)
+    cutters = [ClipCutter(sampling, transform, files_reader(one, reader, index, deadline)) for one in files]
+    dataset = TrainingClips(files, order, cutters, views, seed, deadline, timed_out)
     rows = RankRows(batch_size, rank * share, share)
     steps = StepLoader(
-        dataset, rows, first_step, last_step, collate=pack, num_workers=num_workers, pin_memory=pin_memory
+        dataset,
+        rows,
+        first_step,
+        last_step,
+        collate=pack,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+        watched=dataset,
     )
-    return ClipLoader(steps, _training_batches(steps))
+    return ClipLoader(steps, _training_batches(steps, dataset))
 
 
 def evaluation_loader(
@@ -93,31 +113,60 @@ def evaluation_loader(
     sampling: ClipSampling,
     size: int,
     batch_size: int,
+    segments: int = 1,
+    crops: int = 1,
     reader: str = "pyav",
+    index: str | None = "off",
+    timeout_s: float | None = None,
     num_workers: int = 0,
     pin_memory: bool = False,
 ) -> ClipLoader:
     """Return the centre clip of every file, in order, without augmentation, labels included.
 
-    Batches may be smaller than asked: a bad file is left out, and listed in ``Batch.bad``. Iterating raises
-    ``NoGoodFileError`` when there is no good file in the list.
+    More ``segments`` or ``crops`` give more views of each file (see ``EvaluationClips``), a row each, so that
+    a batch of ``batch_size`` files has as many times the rows. Batches may be smaller: a bad file is left
+    out, and listed in ``Batch.bad``. Iterating raises ``NoGoodFileError`` when there is no good file in the
+    list.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}: expected 1 or more")
-    dataset = EvaluationClips(files, sampling, size, reader)
+    deadline = Deadline(timeout_s, num_workers)
+    video = files_reader(files, reader, index, deadline)
+    dataset = EvaluationClips(files, sampling, size, video, segments, crops, deadline)
     rows = OrderedRows(batch_size, len(dataset))
     num_steps = -(-len(dataset) // batch_size)
     steps = StepLoader(
-        dataset, rows, 0, num_steps, collate=pack, num_workers=num_workers, pin_memory=pin_memory
+        dataset,
+        rows,
+        0,
+        num_steps,
+        collate=pack,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+        watched=dataset,
     )
     return ClipLoader(steps, _evaluation_batches(steps))
 
 
-def _training_batches(steps: StepLoader) -> Iterator[Batch]:
+def files_reader(files: FileList, reader: str, index: str | None, deadline: Deadline = UNLIMITED) -> Reader:
+    """Return what reads the files of a list: for a prepared store its own reader, else the one named.
+
+    ``index`` is ``data.index``: what is known of the files and will be: a file, None (the one in the cache
+    folder) or off.
+    """
+    if files.prepared:
+        return StoreReader(files.root)
+    memory = None if index == "off" else index_memory(index_path(files.root, index), files.base)
+    return open_reader(reader, memory, deadline)
+
+
+def _training_batches(steps: StepLoader, dataset: TrainingClips) -> Iterator[Batch]:
     for packed in steps:
         if packed.empty:
             steps.close()
             raise no_good_file(packed.bad)
+        if dataset.learn(packed.bad):  # what was fetched ahead may hold files that a worker gave up
+            steps.renew()
         yield packed.batch()
 
 
@@ -132,7 +181,7 @@ def _evaluation_batches(steps: StepLoader) -> Iterator[Batch]:
         if held is not None:
             yield replace(held, bad=held.bad + bad)
             bad = ()
-        held = packed.batch()
+        held = packed.views_as_rows()
     if held is not None:
         yield replace(held, bad=held.bad + bad)
     elif bad:
@@ -192,6 +241,13 @@ class Packed:
         frames, *others = self.views
         second = others[0] if others else None
         return Batch(frames, second=second, labels=self.labels, paths=self.paths, bad=self.bad)
+
+    def views_as_rows(self) -> Batch:
+        """Return every view as a row, those of a file next to each other."""
+        views = len(self.views)
+        frames = self.views[0] if views == 1 else torch.stack(self.views, dim=1).flatten(0, 1)
+        paths = tuple(path for path in self.paths for _ in range(views))
+        return Batch(frames, labels=self.labels.repeat_interleave(views), paths=paths, bad=self.bad)
 
     def pin_memory(self) -> Packed:
         """Return the batch in page-locked memory (torch's pinning thread calls this)."""

@@ -17,11 +17,16 @@ DIRECTIONS = {  # x, y; y points down
 SHAPES = ("disc", "square", "triangle", "ring", "cross", "crescent")
 SPECKS = 3
 MOVERS = 3
+WALL = 0.07  # thickness of a wall, as a share of the side
+NOISE_CELLS = 10  # along a side; a share of these cells is noisy
 
 
 @dataclass(frozen=True)
 class CorpusSettings:
-    """What is rendered. ``size`` in pixels (even, a multiple of 8), ``shimmer`` as a share of full white."""
+    """What is rendered. ``size`` in pixels (even, a multiple of 8), ``shimmer`` as a share of full white.
+
+    ``noise``: the share of the background's area that cannot be predicted, since it is new in every frame.
+    """
 
     train_videos: int = 1600
     val_videos: int = 400
@@ -30,6 +35,7 @@ class CorpusSettings:
     size: int = 80
     shimmer: float = 0.06
     seed: int = 0
+    noise: float = 0.0
 
 
 class Truth(NamedTuple):
@@ -53,21 +59,74 @@ class Track(NamedTuple):
     angle: np.ndarray  # [f]
 
 
+class Thing(NamedTuple):
+    """Something that is painted: a shape on its track, in one colour [c]."""
+
+    shape: str
+    track: Track
+    colour: np.ndarray
+
+
+class Wall(NamedTuple):
+    """A striped bar across the whole picture: upright at x (axis 0) or level at y (axis 1), shares of it.
+
+    Videos of the corpus have none (``physics.py``).
+    """
+
+    axis: int
+    place: float
+
+
+@dataclass(frozen=True)
+class Scene:
+    """All that a video shows, from back to front: background [c f y x], wall, shapes, specks."""
+
+    motion: str
+    planes: np.ndarray
+    movers: tuple[Thing, ...]
+    specks: tuple[Thing, ...]
+    wall: Wall | None = None
+
+
 def render(motion: str, settings: CorpusSettings, rng: np.random.Generator) -> tuple[np.ndarray, Truth]:
     """Return one video, uint8 [f y x c], and its truth, drawn from ``rng``."""
+    return paint(draw_scene(motion, settings, rng))
+
+
+def draw_scene(motion: str, settings: CorpusSettings, rng: np.random.Generator) -> Scene:
+    """Draw what a video shows.
+
+    Noise comes from a stream of its own: it changes nothing else.
+    """
     f, side = settings.frames, settings.size
     ground = rng.uniform(0.35, 0.65, 3)
     planes = _texture(ground, side, rng)[:, None] + _shimmer(settings, rng)  # [c f y x]: quicker than c last
+    if settings.noise:
+        _make_noisy(planes, settings.noise, rng.spawn(1)[0])
     tracks = [move(motion, f, rng) for _ in range(MOVERS)]
-    covers = np.stack([_cover(str(rng.choice(SHAPES)), track, side) for track in tracks], axis=1)
-    for mover in range(MOVERS):  # later ones in front
-        _paint(planes, covers[:, mover], _contrast(ground, rng))
-    for _ in range(SPECKS):
-        _paint(planes, _cover("disc", _speck(f, rng), side), _contrast(ground, rng))
+    shapes = [str(rng.choice(SHAPES)) for _ in range(MOVERS)]
+    movers = tuple(
+        Thing(shape, track, contrast(ground, rng)) for shape, track in zip(shapes, tracks, strict=True)
+    )
+    specks = tuple(Thing("disc", _speck(f, rng), contrast(ground, rng)) for _ in range(SPECKS))
+    return Scene(motion, planes, movers, specks)
+
+
+def paint(scene: Scene) -> tuple[np.ndarray, Truth]:
+    """Return the video of a scene, uint8 [f y x c], and its truth."""
+    planes = scene.planes.copy()
+    f, side = planes.shape[1:3]
+    if scene.wall is not None:
+        _paint_wall(planes, scene.wall)
+    covers = np.stack([_cover(thing.shape, thing.track, side) for thing in scene.movers], axis=1)
+    for mover, thing in enumerate(scene.movers):  # later ones in front
+        _paint(planes, covers[:, mover], thing.colour)
+    for speck in scene.specks:
+        _paint(planes, _cover(speck.shape, speck.track, side), speck.colour)
     frames = np.empty((f, side, side, 3), np.uint8)
     frames[:] = np.moveaxis(np.clip(planes, 0, 1) * 255 + 0.5, 0, -1)
-    centres = np.stack([track.centre * side for track in tracks], axis=1)
-    return frames, _truth(motion, covers > 0.5, centres.astype(np.float32))
+    centres = np.stack([thing.track.centre * side for thing in scene.movers], axis=1)
+    return frames, _truth(scene.motion, covers > 0.5, centres.astype(np.float32))
 
 
 def _truth(motion: str, solid: np.ndarray, centres: np.ndarray) -> Truth:
@@ -139,7 +198,7 @@ def _paint(planes: np.ndarray, cover: np.ndarray, colour: np.ndarray) -> None:
         plane += cover * (value - plane)
 
 
-def _contrast(ground: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def contrast(ground: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return a colour clearly lighter or darker than ``ground``, either as often as the other overall."""
     while True:
         colour = rng.uniform(0, 1, 3)
@@ -160,6 +219,27 @@ def _shimmer(settings: CorpusSettings, rng: np.random.Generator) -> np.ndarray:
     noise = _spread(rng.normal(0, settings.shimmer, (settings.frames, 16, 16)), settings.size)
     region = 1 / (1 + np.exp(-8 * _spread(rng.normal(0, 1, (1, 3, 3)), settings.size)))
     return noise * region
+
+
+def _make_noisy(planes: np.ndarray, share: float, rng: np.random.Generator) -> None:
+    """Put noise that is new in every frame into a share of the cells of ``planes`` [c f y x], in place."""
+    c, f, side = planes.shape[:3]
+    chosen = rng.permutation(NOISE_CELLS**2).reshape(NOISE_CELLS, NOISE_CELLS) < round(share * NOISE_CELLS**2)
+    cell = np.arange(side) * NOISE_CELLS // side
+    noise = _spread(rng.normal(0, 0.2, (c * f, 2 * NOISE_CELLS, 2 * NOISE_CELLS)), side)
+    planes += chosen[cell][:, cell] * noise.reshape(planes.shape)
+
+
+def _paint_wall(planes: np.ndarray, wall: Wall) -> None:
+    """Paint black and white stripes over ``planes`` [c f y x] in place."""
+    side = planes.shape[-1]
+    grid = (np.arange(side) + 0.5) / side
+    inside = np.abs(grid - wall.place) < WALL / 2
+    stripes = np.where(grid * 10 % 1 < 0.5, 0.05, 0.95).astype(np.float32)
+    if wall.axis == 0:
+        planes[:, :, :, inside] = stripes[:, None]
+    else:
+        planes[:, :, inside] = stripes[None, :]
 
 
 def _spread(noise: np.ndarray, side: int) -> np.ndarray:

@@ -89,9 +89,13 @@ class TrainTransform:
 
 @dataclass(frozen=True)
 class EvalTransform:
-    """The centre of the frame: short side to ``size`` with the margin, then a centre crop."""
+    """Short side to ``size`` with the margin, then a crop at the centre of the frame.
+
+    ``place`` from 0 to 1 moves the crop along the long side (of a square frame: its width).
+    """
 
     size: int
+    place: float = 0.5
 
     def __post_init__(self):
         _check_size(self.size)
@@ -103,8 +107,14 @@ class EvalTransform:
     def __call__(
         self, frames: UInt8[Tensor, "f c y x"], generator: torch.Generator
     ) -> UInt8[Tensor, "f c size size"]:
-        """Return the centre of the frames; draws nothing."""
-        return v2.center_crop(frames, [self.size, self.size]).contiguous()
+        """Return the crop of the frames; draws nothing."""
+        top, left = self.corner(frames.shape[-2], frames.shape[-1])
+        return frames[..., top : top + self.size, left : left + self.size].contiguous()
+
+    def corner(self, height: int, width: int) -> tuple[int, int]:
+        """Return the first row and column of the crop of frames of that size."""
+        rows, columns = (0.5, self.place) if width >= height else (self.place, 0.5)
+        return round(rows * (height - self.size)), round(columns * (width - self.size))
 
 
 def _check_size(size: int) -> None:

@@ -14,21 +14,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float64, UInt8
 from torch import Tensor
 
+from worldjepa.data.deadline import UNLIMITED, Deadline
+
 FilePath = str | os.PathLike[str]
 Size = int | tuple[int, int] | None
 
 READERS = {
+    "auto": ("worldjepa.data.video.reader_auto", "AutoReader"),
     "pyav": ("worldjepa.data.video.reader_pyav", "PyavReader"),
     "decord": ("worldjepa.data.video.reader_decord", "DecordReader"),
     "torchcodec": ("worldjepa.data.video.reader_torchcodec", "TorchcodecReader"),
     "image": ("worldjepa.data.video.reader_image", "ImageReader"),
 }
+
+
+# Larger than any recording (8K has half as many); a damaged header may announce a thousand times as much.
+MAX_PIXELS = 8192 * 8192
 
 
 class BadVideoError(ValueError):
@@ -66,8 +73,23 @@ class Reader(Protocol):
         ...
 
 
-def open_reader(name: str) -> Reader:
-    """Return a new reader of the kind ``name``: pyav, decord, torchcodec or image.
+@runtime_checkable
+class FileMemory(Protocol):
+    """What earlier runs found out of files, by ``file_key``: a timeline, or what is wrong (``index.py``)."""
+
+    def get(self, key: tuple[str, int, int]) -> Any | None:
+        """Return what is known of a file, or None."""
+        ...
+
+    def put(self, key: tuple[str, int, int], found: Any) -> None:
+        """Keep what was found out of a file."""
+        ...
+
+
+def open_reader(name: str, index: FileMemory | None = None, deadline: Deadline = UNLIMITED) -> Reader:
+    """Return a new reader of the kind ``name``: auto, pyav, decord, torchcodec or image.
+
+    ``index``: what is known of the files from earlier runs. ``deadline``: when to give a clip up.
 
     Raises ``ValueError`` for an unknown name and ``ImportError`` (one line, with the command that
     installs it) when the package behind it is absent.
@@ -77,7 +99,8 @@ def open_reader(name: str) -> Reader:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"data.reader={name!r} is unknown{hint} Known readers: {', '.join(READERS)}")
     module, cls = READERS[name]
-    return getattr(importlib.import_module(module), cls)()
+    made = getattr(importlib.import_module(module), cls)
+    return made() if name == "image" else made(index=index, deadline=deadline)
 
 
 def read_clip(
@@ -104,6 +127,14 @@ def target_size(height: int, width: int, size: Size) -> tuple[int, int]:
     if len(size) != 2 or min(size) < 1:
         raise ValueError(f"size={size}: expected None, the short side as an int, or (y, x), both positive")
     return int(size[0]), int(size[1])
+
+
+def check_pixels(path: FilePath, height: int, width: int) -> None:
+    """Raise ``BadVideoError`` if frames of this size are absurd."""
+    if height * width > MAX_PIXELS:
+        raise BadVideoError(
+            f"{path}: announces frames of {width} x {height} pixels; at most {MAX_PIXELS} pixels are decoded"
+        )
 
 
 def check_indices(path: FilePath, indices: Sequence[int], num_frames: int) -> list[int]:

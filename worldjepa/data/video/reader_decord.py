@@ -9,8 +9,9 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from worldjepa.data.deadline import UNLIMITED, Deadline
 from worldjepa.data.video.reader import (
-    BadVideoError,
+    FileMemory,
     FilePath,
     Size,
     UnsupportedVideoError,
@@ -40,12 +41,12 @@ class DecordReader:
     The timeline comes from the packets (PyAV), because decord's own is off after edit lists.
     """
 
-    def __init__(self):
-        self._timelines = PyavReader()
+    def __init__(self, index: FileMemory | None = None, deadline: Deadline = UNLIMITED):
+        self._exact = PyavReader(index=index, deadline=deadline)
 
     def probe(self, path: FilePath) -> VideoInfo:
         """Return the timeline and display size of ``path``."""
-        timeline = self._timelines.timeline(path)
+        timeline = self._exact.timeline(path)
         kind = f"{timeline.codec} in {timeline.container}"
         if timeline.codec in REFUSED_CODECS or timeline.container in REFUSED_CONTAINERS or timeline.by_order:
             raise UnsupportedVideoError(f"{path}: decord does not read {kind} exactly; use data.reader=pyav")
@@ -55,7 +56,7 @@ class DecordReader:
             )
         if timeline.mirror:
             raise UnsupportedVideoError(f"{path}: decord ignores that it is mirrored; use data.reader=pyav")
-        return self._timelines.probe(path)
+        return self._exact.probe(path)
 
     def read(self, path: FilePath, indices: Sequence[int], size: Size = None) -> UInt8[Tensor, "f c y x"]:
         """Return the frames at ``indices``."""
@@ -66,10 +67,16 @@ class DecordReader:
             self._check_timeline(path, video, info)
             frames = video.get_batch(wanted).asnumpy()
         except decord.DECORDError as error:
+            self._exact.read(path, wanted)  # says so if the file is bad
             said = str(error).strip().splitlines()[-1].rpartition("] ")[2]  # without decord's clock times
-            raise BadVideoError(f"{path}: {said}") from error
+            raise UnsupportedVideoError(f"{path}: decord fails ({said}); use data.reader=pyav") from error
         clip = torch.from_numpy(frames).permute(0, 3, 1, 2)
-        return resize_frames(clip, target_size(clip.shape[2], clip.shape[3], size))
+        if clip.shape[2:] != (info.height, info.width):
+            raise UnsupportedVideoError(
+                f"{path}: decord reads another of its streams ({clip.shape[3]} x {clip.shape[2]} pixels); "
+                "use data.reader=pyav"
+            )
+        return resize_frames(clip, target_size(info.height, info.width, size))
 
     def _check_timeline(self, path: FilePath, video: decord.VideoReader, info: VideoInfo) -> None:
         if len(video) == info.num_frames:

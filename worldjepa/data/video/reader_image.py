@@ -16,6 +16,7 @@ from worldjepa.data.video.reader import (
     Size,
     VideoInfo,
     check_indices,
+    check_pixels,
     file_key,
     target_size,
 )
@@ -32,6 +33,7 @@ class ImageReader:
         try:
             with Image.open(path) as image:
                 height, width = _display_size(image)
+                check_pixels(path, height, width)
         except (OSError, SyntaxError, Image.DecompressionBombError) as error:
             raise BadVideoError(f"{path}: {_said(error)}") from error
         return VideoInfo(1, np.zeros(1), height, width)
@@ -42,6 +44,7 @@ class ImageReader:
         wanted = check_indices(path, indices, 1)
         try:
             with Image.open(path) as image:
+                check_pixels(path, *image.size)
                 height, width = target_size(*_display_size(image), size)
                 image.draft(
                     "RGB", (max(height, width), max(height, width))

@@ -1,4 +1,4 @@
-"""The default reader: PyAV (FFmpeg), exact by timestamps, resized in the decoder's own scaler."""
+"""The default reader: PyAV (FFmpeg), exact by timestamps, decoding no more than a wanted frame needs."""
 
 from __future__ import annotations
 
@@ -6,32 +6,29 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-import numpy as np
-import torch
 from av.container import InputContainer
 from av.error import DecoderNotFoundError, FFmpegError, PatchWelcomeError
+from av.packet import Packet
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 from jaxtyping import UInt8
 from torch import Tensor
 
+from worldjepa.data.deadline import UNLIMITED, Deadline
+from worldjepa.data.video.canvas import Canvas
+from worldjepa.data.video.decoding import CheckedDecoder, complaints, decode_all, open_video, pick_stream
+from worldjepa.data.video.index import Found, Key
 from worldjepa.data.video.reader import (
     BadVideoError,
+    FileMemory,
     FilePath,
     Size,
     UnsupportedVideoError,
     VideoInfo,
     check_indices,
     file_key,
-    target_size,
 )
-from worldjepa.data.video.timeline import Timeline, decode_checked, open_video, pick_stream, read_timeline
-
-# At native size the flags of ffmpeg's own conversion (bit-equal to it); when scaling, bilinear, whose
-# support swscale widens when it scales down.
-NATIVE = Interpolation.BICUBIC
-SCALED = Interpolation.BILINEAR
+from worldjepa.data.video.timeline import Timeline, read_timeline
 
 
 class _SeekMissedError(Exception):
@@ -39,11 +36,17 @@ class _SeekMissedError(Exception):
 
 
 class PyavReader:
-    """Reads with PyAV. Timelines are kept for the ``max_known`` files visited last (also bad verdicts)."""
+    """Reads with PyAV. Timelines are kept for the ``max_known`` files visited last (also bad verdicts).
 
-    def __init__(self, max_known: int = 4096):
-        self._known: OrderedDict[tuple[str, int, int], Timeline | ValueError] = OrderedDict()
+    ``index`` knows those of earlier runs, and learns those of this one. ``deadline``: when to give up.
+    """
+
+    def __init__(
+        self, max_known: int = 4096, index: FileMemory | None = None, deadline: Deadline = UNLIMITED
+    ):
+        self._known: OrderedDict[Key, Found] = OrderedDict()
         self._max_known = max_known
+        self._index, self._deadline = index, deadline
 
     def probe(self, path: FilePath) -> VideoInfo:
         """Return the timeline and display size of ``path``."""
@@ -55,12 +58,7 @@ class PyavReader:
         """Return the timeline of ``path``, from memory if the file has not changed since."""
         key = file_key(path)
         if key not in self._known:
-            try:
-                self._known[key] = read_timeline(path)
-            except (BadVideoError, UnsupportedVideoError) as error:
-                self._known[key] = error.with_traceback(None)
-            except (FFmpegError, UnicodeError) as error:
-                self._known[key] = _verdict(path, error)
+            self._known[key] = self._look_up(path, key)
             if len(self._known) > self._max_known:
                 self._known.popitem(last=False)
         self._known.move_to_end(key)
@@ -69,148 +67,126 @@ class PyavReader:
             raise type(known)(str(known))
         return known
 
+    def _look_up(self, path: FilePath, key: Key) -> Found:
+        found = None if self._index is None else self._index.get(key)
+        if found is None:
+            found, lasting = examine(path, self._deadline)
+            if lasting and self._index is not None:
+                self._index.put(key, found)
+        return found
+
     def read(self, path: FilePath, indices: Sequence[int], size: Size = None) -> UInt8[Tensor, "f c y x"]:
         """Return the frames at ``indices``; raises ``BadVideoError`` if damage lies on the way to them."""
         timeline = self.timeline(path)
         wanted = check_indices(path, indices, len(timeline.pts))
-        paint = _Painter(timeline, size)
-        needed = sorted(set(wanted))
+        canvas = Canvas(timeline, sorted(set(wanted)), size)
         try:
-            images = self._seek_and_decode(path, timeline, needed, paint)
-            if images is None:
-                images = _decode_from_start(path, timeline, needed, paint)
+            if timeline.by_order or not self._read_segments(path, timeline, canvas):
+                self._read_from_start(path, timeline, canvas)
         except FFmpegError as error:
             raise _verdict(path, error) from error
-        missing = [i for i in needed if i not in images]
-        if missing:
+        if canvas.missing:
             raise BadVideoError(
-                f"{path}: frame {missing[0]} of {len(timeline.pts)} does not come out of the decoder"
+                f"{path}: frame {min(canvas.missing)} of {len(timeline.pts)} does not come out of the decoder"
             )
-        clip = torch.from_numpy(np.stack([images[i] for i in wanted]))
-        return clip.permute(0, 3, 1, 2)
+        return canvas.clip(wanted)
 
-    def _seek_and_decode(
-        self, path: FilePath, timeline: Timeline, needed: list[int], paint: _Painter
-    ) -> dict[int, np.ndarray] | None:
-        """Decode each run of frames from its own key packet; None if only a decode from the start can tell.
+    def _read_segments(self, path: FilePath, timeline: Timeline, canvas: Canvas) -> bool:
+        """Decode the missing frames, those of each key packet by themselves; tell whether all came.
 
-        Any failure after a seek is looked at again from the start: there a sound file has no excuse.
+        Any failure is to be looked at again from the start: there a sound file has no excuse.
         """
-        if timeline.by_order:
-            return None
-        images: dict[int, np.ndarray] = {}
-        wanted: dict[int | None, int] = {int(timeline.pts[i]): i for i in needed}
-        with open_video(path) as container:
+        with open_video(path) as container, complaints() as said:
             stream = pick_stream(container, path)
-            for key, run in _runs(timeline, needed):
+            decoder = CheckedDecoder(stream, path, self._deadline, said)
+            for key, run in groupby(sorted(canvas.missing), key=lambda i: int(timeline.entry[i])):
+                index_of = {int(timeline.pts[i]): i for i in run}
                 try:
-                    for frame in _frames_from(container, stream, timeline, key, path):
-                        index = wanted.get(frame.pts)
-                        if index is not None:
-                            images[index] = paint(frame)
-                        if index == run[-1]:
-                            break
-                except _SeekMissedError:
-                    return None
-                except (BadVideoError, FFmpegError):
-                    if key == 0:  # that was a decode from the start
-                        raise
-                    return None
-        return images if len(images) == len(needed) else None
+                    for frame in _segment(container, stream, decoder, timeline, key, set(index_of)):
+                        if frame.pts in index_of:
+                            canvas.paint(index_of[frame.pts], frame)
+                except (_SeekMissedError, BadVideoError, FFmpegError):
+                    return False
+        return not canvas.missing
+
+    def _read_from_start(self, path: FilePath, timeline: Timeline, canvas: Canvas) -> None:
+        """Decode the file from its first packet; pick by timestamp, or by count where that is untrusted."""
+        stamps = range(len(timeline.pts)) if timeline.by_order else timeline.pts.tolist()
+        index_of: dict[int | None, int] = {stamps[i]: i for i in canvas.missing}
+        with open_video(path) as container, complaints() as said:
+            stream = pick_stream(container, path)
+            decoder = CheckedDecoder(stream, path, self._deadline, said)
+            for count, frame in enumerate(decode_all(container, stream, decoder)):
+                index = index_of.get(count if timeline.by_order else frame.pts)
+                if index is not None:
+                    canvas.paint(index, frame)
+                    if not canvas.missing:
+                        break
 
 
-class _Painter:
-    """Turns decoded frames into upright RGB arrays of one size."""
+def examine(path: FilePath, deadline: Deadline = UNLIMITED) -> tuple[Found, bool]:
+    """Return the timeline of a file, or what is wrong with it, and whether that lasts while it is the same.
 
-    def __init__(self, timeline: Timeline, size: Size):
-        height, width = target_size(*timeline.display_size, size)
-        self._turns, self._mirror = timeline.quarter_turns, timeline.mirror
-        self._height, self._width = (width, height) if self._turns % 2 else (height, width)
-        self._native = (self._height, self._width) == (timeline.height, timeline.width)
-        self._reformatter = VideoReformatter()
-
-    def __call__(self, frame: VideoFrame) -> UInt8[np.ndarray, "y x c"]:
-        flags = NATIVE if self._native else SCALED
-        rgb = self._reformatter.reformat(
-            frame, self._width, self._height, "rgb24", interpolation=flags, threads=1
-        ).to_ndarray()
-        if self._mirror:
-            rgb = rgb[:, ::-1]
-        return np.rot90(rgb, self._turns) if self._turns else rgb
-
-
-def _runs(timeline: Timeline, needed: list[int]) -> Iterator[tuple[int, list[int]]]:
-    """Group the needed frames into runs that decode on from one key packet.
-
-    A frame that enters by the very next key packet joins the run: decoding on costs what a seek costs.
+    What the system said of it (no permission, a network that is down) may be otherwise the next time.
     """
-    run: list[int] = []
-    first = last = -2
-    for key, group in groupby(needed, key=lambda i: int(timeline.entry[i])):
-        if run and key > last + 1:
-            yield first, run
-            run = []
-        if not run:
-            first = key
-        run, last = run + list(group), key
-    yield first, run
+    try:
+        return read_timeline(path, deadline), True
+    except (BadVideoError, UnsupportedVideoError) as error:
+        return error.with_traceback(None), True
+    except (FFmpegError, UnicodeError) as error:
+        return _verdict(path, error), not isinstance(error, OSError)
 
 
-def _frames_from(
-    container: InputContainer, stream: VideoStream, timeline: Timeline, key: int, path: FilePath
+def _segment(
+    container: InputContainer,
+    stream: VideoStream,
+    decoder: CheckedDecoder,
+    timeline: Timeline,
+    key: int,
+    wanted: set[int],
 ) -> Iterator[VideoFrame]:
-    """Yield the frames from key packet number ``key`` on, in presentation order.
+    """Yield frames that decode from key packet number ``key``, those at the timestamps ``wanted`` among them.
 
-    Pictures shown before the key packet's own lack their references here: they are passed over, with
-    whatever the decoder says about them.
+    Pictures that neither anyone wants nor another is predicted from are left out, and so is what comes after
+    the last wanted one. Those shown before the key packet's own lack their references here: they are passed
+    over, with whatever the decoder says about them.
     """
+    key_pts, left = int(timeline.key_pts[key]), set(wanted)
+    for packet in _packets_from(container, stream, timeline, key):
+        if packet.pts not in left and decoder.tests.unreferenced(packet):
+            continue
+        left.discard(packet.pts)
+        try:
+            frames = decoder(packet)
+        except (BadVideoError, FFmpegError):
+            if packet.pts is None or packet.pts >= key_pts:
+                raise
+            continue
+        yield from (frame for frame in frames if frame.pts is not None and frame.pts >= key_pts)
+        if not left:
+            break
+    yield from decoder(None)
+
+
+def _packets_from(
+    container: InputContainer, stream: VideoStream, timeline: Timeline, key: int
+) -> Iterator[Packet]:
+    """Yield the packets from key packet number ``key`` on."""
     key_pts, key_dts = int(timeline.key_pts[key]), int(timeline.key_dts[key])
-    container.seek(key_dts, stream=stream)
-    packets = container.demux(stream)
+    if key:  # the first is wanted first, when nothing has been read yet
+        container.seek(key_dts, stream=stream)
+    packets = (packet for packet in container.demux(stream) if packet.size)
     for packet in packets:
         if packet.pts == key_pts and packet.is_keyframe:
-            break
-        if not packet.size or (packet.dts is not None and packet.dts > key_dts):
-            raise _SeekMissedError
-    else:
-        raise _SeekMissedError
-    while True:
-        leading = packet.pts is not None and packet.pts < key_pts
-        try:
-            frames = packet.decode()
-        except FFmpegError:
-            if not leading:
-                raise
-            frames = []
-        for frame in frames:
-            if frame.pts is None or frame.pts < key_pts:
-                continue
-            if frame.is_corrupt:
-                raise BadVideoError(f"{path}: the decoder flagged the frame at {frame.time} s as damaged")
-            yield frame
-        packet = next(packets, None)
-        if packet is None:
+            yield packet
+            yield from packets
             return
+        if packet.dts is not None and packet.dts > key_dts:
+            break
+    raise _SeekMissedError
 
 
-def _decode_from_start(
-    path: FilePath, timeline: Timeline, needed: list[int], paint: _Painter
-) -> dict[int, np.ndarray]:
-    """Decode the file from its first packet and pick frames by timestamp, or by count if untrusted."""
-    images: dict[int, np.ndarray] = {}
-    index_of: dict[int | None, int] = {int(timeline.pts[i]): i for i in needed}
-    with open_video(path) as container:
-        stream = pick_stream(container, path)
-        for count, frame in enumerate(decode_checked(container.demux(stream), path)):
-            index = index_of.get(count) if timeline.by_order else index_of.get(frame.pts)
-            if index is not None:
-                images[index] = paint(frame)
-                if len(images) == len(needed):
-                    break
-    return images
-
-
-def _verdict(path: FilePath, error: Exception) -> ValueError:
+def _verdict(path: FilePath, error: Exception) -> BadVideoError | UnsupportedVideoError:
     """Return our own error for what FFmpeg said about the file."""
     said = getattr(error, "strerror", None) or str(error)
     if isinstance(error, (DecoderNotFoundError, PatchWelcomeError)):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from jaxtyping import UInt8
 from torch import Tensor
 
+from worldjepa.data.deadline import UNLIMITED, Deadline
 from worldjepa.data.video.reader import (
-    BadVideoError,
+    FileMemory,
     FilePath,
     Size,
     UnsupportedVideoError,
@@ -37,22 +39,27 @@ if torchcodec.ffmpeg_major_version is None:  # pyright: ignore[reportPrivateImpo
         "torchcodec finds no FFmpeg libraries to load; install them: sudo apt-get install ffmpeg"
     )
 
+SAME_S = 2e-3  # containers round timestamps, Matroska to milliseconds
+
 
 class TorchcodecReader:
-    """Reads with torchcodec in its exact seek mode. The timeline comes from the packets (PyAV)."""
+    """Reads with torchcodec in its exact seek mode. The timeline comes from the packets (PyAV).
 
-    def __init__(self):
-        self._timelines = PyavReader()
+    Its frames say when they are shown; where that differs from the timeline, the file is refused.
+    """
+
+    def __init__(self, index: FileMemory | None = None, deadline: Deadline = UNLIMITED):
+        self._exact = PyavReader(index=index, deadline=deadline)
 
     def probe(self, path: FilePath) -> VideoInfo:
         """Return the timeline and display size of ``path``."""
-        timeline = self._timelines.timeline(path)
+        timeline = self._exact.timeline(path)
         if timeline.by_order:
             raise UnsupportedVideoError(
                 f"{path}: its timestamps do not give the order of its frames (packed MPEG-4), "
                 "but torchcodec trusts them; use data.reader=pyav"
             )
-        return self._timelines.probe(path)
+        return self._exact.probe(path)
 
     def read(self, path: FilePath, indices: Sequence[int], size: Size = None) -> UInt8[Tensor, "f c y x"]:
         """Return the frames at ``indices``."""
@@ -60,12 +67,16 @@ class TorchcodecReader:
         wanted = check_indices(path, indices, info.num_frames)
         try:
             video = VideoDecoder(str(path), seek_mode="exact", num_ffmpeg_threads=1)
-            if video.metadata.num_frames != info.num_frames:
-                raise UnsupportedVideoError(
-                    f"{path}: torchcodec sees {video.metadata.num_frames} frames, the container shows "
-                    f"{info.num_frames}; use data.reader=pyav"
-                )
-            frames = video.get_frames_at(wanted).data
+            batch = video.get_frames_at(wanted)
         except (RuntimeError, IndexError) as error:
-            raise BadVideoError(f"{path}: {str(error).strip().splitlines()[0]}") from error
+            self._exact.read(path, wanted)  # says so if the file is bad
+            raise UnsupportedVideoError(
+                f"{path}: torchcodec fails ({str(error).strip().splitlines()[0]}); use data.reader=pyav"
+            ) from error
+        frames, late = batch.data, np.abs(batch.pts_seconds.numpy() - info.timestamps[wanted]).max()
+        if late > SAME_S or frames.shape[2:] != (info.height, info.width):
+            raise UnsupportedVideoError(
+                f"{path}: torchcodec gives other frames than those asked for (up to {late:.3f} s apart, "
+                f"{frames.shape[3]} x {frames.shape[2]} pixels); use data.reader=pyav"
+            )
         return resize_frames(frames, target_size(frames.shape[2], frames.shape[3], size))

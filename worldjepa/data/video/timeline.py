@@ -8,33 +8,22 @@ frames in one packet) and VP8, whose hidden frames are packets that show nothing
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-import av
-import av.logging
 import numpy as np
 from av.container import InputContainer
-from av.packet import Packet
+from av.error import FFmpegError
 from av.sidedata.sidedata import SideData
-from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from jaxtyping import Float64, Int64
 
-from worldjepa.data.video.reader import BadVideoError, FilePath, UnsupportedVideoError
+from worldjepa.data.deadline import UNLIMITED, Deadline
+from worldjepa.data.video.decoding import CheckedDecoder, complaints, decode_all, open_video, pick_stream
+from worldjepa.data.video.reader import BadVideoError, FilePath
 from worldjepa.data.video.truncation import check_index, check_length
-
-# FFmpeg's own lines would end up amid the progress; what is wrong with a file stands in our errors.
-av.logging.set_libav_level(av.logging.PANIC)
-
-# What the decoder notices must end the decode, not be painted over with concealed blocks.
-DECODER_OPTIONS = {"err_detect": "crccheck+explode"}
-
-# Titles and such that are not UTF-8 are no reason to refuse a file. PyAV 18 has to be told, 19 cannot be.
-ANY_METADATA: dict[str, Any] = {"metadata_errors": "replace"} if av.__version__.startswith("18.") else {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,40 +74,12 @@ class _Frames(NamedTuple):
     by_order: bool
 
 
-def open_video(path: FilePath) -> InputContainer:
-    """Open a local file and nothing else: a playlist inside it must not make us fetch others."""
-    return av.open(f"file:{path}", options={"protocol_whitelist": "file"}, **ANY_METADATA)
-
-
-def pick_stream(container: InputContainer, path: FilePath) -> VideoStream:
-    """Return the largest video stream, ready to decode on one thread; cover pictures do not count."""
-    moving = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-    if not moving:
-        raise BadVideoError(f"{path}: has no video stream")
-    readable = [s for s in moving if s.codec_context is not None]
-    if not readable:
-        raise UnsupportedVideoError(f"{path}: FFmpeg has no decoder for its video stream")
-    stream = max(readable, key=lambda s: (s.width * s.height, -s.index))
-    stream.codec_context.options = DECODER_OPTIONS
-    stream.codec_context.thread_count = 1  # the loader's workers are the parallelism
-    return stream
-
-
-def decode_checked(packets: Iterator[Packet], path: FilePath) -> Iterator[VideoFrame]:
-    """Yield the frames of ``packets``; raises ``BadVideoError`` at the first one flagged as damaged."""
-    for packet in packets:
-        for frame in packet.decode():
-            if frame.is_corrupt:
-                raise BadVideoError(f"{path}: the decoder flagged the frame at {frame.time} s as damaged")
-            yield frame
-
-
-def read_timeline(path: FilePath) -> Timeline:
+def read_timeline(path: FilePath, deadline: Deadline = UNLIMITED) -> Timeline:
     """Work out the timeline of ``path``; raises our own errors for bad files, or av's."""
     check_length(path)
     with open_video(path) as container:
         stream = pick_stream(container, path)
-        marks, first = _scan(container, stream, path)
+        marks, first = _scan(container, stream, path, deadline)
         check_index(path, container, stream, num_packets=len(marks))
         format_name, codec = container.format.name, stream.codec_context.name
         needs_decode = codec in ("vp8", "libvpx") or (
@@ -129,7 +90,7 @@ def read_timeline(path: FilePath) -> Timeline:
     marks = marks[next((i for i, mark in enumerate(marks) if mark.is_key), 0) :]
     keys = [mark for mark in marks if mark.is_key]
     found = None if needs_decode else _frames_by_packets(marks)
-    found = found or _frames_by_decode(path, keys)
+    found = found or _frames_by_decode(path, keys, deadline)
     pts = np.asarray(found.pts, dtype=np.int64)
     if not len(pts):
         raise BadVideoError(f"{path}: no frame is to be shown")
@@ -174,24 +135,39 @@ def _side_data(frame: VideoFrame) -> list[SideData]:
     return [side_data[i] for i in range(len(side_data))]
 
 
-def _scan(container: InputContainer, stream: VideoStream, path: FilePath) -> tuple[list[_Mark], VideoFrame]:
-    """Walk over all packets, decoding only until the first frame appears."""
+def _scan(
+    container: InputContainer, stream: VideoStream, path: FilePath, deadline: Deadline
+) -> tuple[list[_Mark], VideoFrame]:
+    """Walk over all packets, decoding only until the first frame appears.
+
+    Damage that this meets makes the clips bad that need it, not the file: the next key packet is tried.
+    """
     marks: list[_Mark] = []
-    first = None
+    first = failure = None
     seen_key = False
-    for packet in container.demux(stream):
-        seen_key = seen_key or packet.is_keyframe
-        if first is None and (seen_key or not packet.size):
-            first = next(iter(packet.decode()), None)
-        if not packet.size:
-            continue
-        if packet.is_corrupt:
-            raise BadVideoError(
-                f"{path}: its packet {len(marks)} is incomplete (the file is damaged or cut off)"
-            )
-        marks.append(_Mark(packet.pts, packet.dts, packet.is_keyframe, not packet.is_discard))
+    with complaints() as said:
+        decoder = CheckedDecoder(stream, path, deadline, said)
+        for packet in container.demux(stream):
+            deadline.check()
+            lost = next((line for _, name, line in said if name == container.format.name), None)
+            if lost is not None and marks:
+                raise BadVideoError(f"{path}: is damaged after packet {len(marks)} ({lost.strip()})")
+            seen_key = seen_key or packet.is_keyframe
+            if first is None and (seen_key or not packet.size):
+                try:
+                    first = next(iter(decoder(packet if packet.size else None)), None)
+                except (BadVideoError, FFmpegError) as error:
+                    failure, seen_key = failure or error, False
+                    decoder.restart()
+            if not packet.size:
+                continue
+            if packet.is_corrupt:
+                raise BadVideoError(
+                    f"{path}: its packet {len(marks)} is incomplete (the file is damaged or cut off)"
+                )
+            marks.append(_Mark(packet.pts, packet.dts, packet.is_keyframe, not packet.is_discard))
     if first is None:
-        raise BadVideoError(f"{path}: none of its {len(marks)} video packets could be decoded")
+        raise failure or BadVideoError(f"{path}: none of its {len(marks)} video packets could be decoded")
     return marks, first
 
 
@@ -217,11 +193,12 @@ def _frames_by_packets(marks: list[_Mark]) -> _Frames | None:
     return _Frames(pts, [found[stamp] for stamp in pts], by_order=False)
 
 
-def _frames_by_decode(path: FilePath, keys: list[_Mark]) -> _Frames:
+def _frames_by_decode(path: FilePath, keys: list[_Mark], deadline: Deadline) -> _Frames:
     """Decode the whole file; its frames' own timestamps are good if they grow in the decoder's order."""
-    with open_video(path) as container:
+    with open_video(path) as container, complaints() as said:
         stream = pick_stream(container, path)
-        stamps = [frame.pts for frame in decode_checked(container.demux(stream), path)]
+        decoder = CheckedDecoder(stream, path, deadline, said)
+        stamps = [frame.pts for frame in decode_all(container, stream, decoder)]
     pts = [stamp for stamp in stamps if stamp is not None]
     if len(pts) < len(stamps) or any(one >= other for one, other in pairwise(pts)):
         return _Frames(list(range(len(stamps))), [0] * len(stamps), by_order=True)

@@ -1,0 +1,277 @@
+"""How much faster is a clip from a prepared store than from the original, and at what size and quality?
+
+    python -m benchmarks.prepared_store /videos --out benchmarks/results/prepared_store
+
+For every sound H.264 file of the folder: clips of 16 frames, stride 4, from a random start, to a short side
+of 224 pixels, on one thread, as (1) decord reads the original the way the public V-JEPA 2 code does (the
+file opened for each clip, native decode, resize in torch), (2) PyAV, our reader, (3) the prepared store,
+(4) the raw store. All in one run, in turn for each clip, in processor time; ratios are taken clip by clip.
+``--sweep`` tries other ways to encode.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import av
+import decord
+import numpy as np
+import torch
+from torchvision.transforms.v2 import functional as v2
+
+from benchmarks.machine import describe
+from benchmarks.stopwatch import CLOCKS
+from benchmarks.table import quartiles, write_results
+from worldjepa.data.clips.listing import list_files
+from worldjepa.data.video.reader import BadVideoError, UnsupportedVideoError, target_size
+from worldjepa.data.video.reader_pyav import PyavReader
+from worldjepa.data.video.store_encoder import QUICK, Recipe
+from worldjepa.data.video.store_reader import StoreReader
+from worldjepa.data.video.store_writer import SourceVideo, prepare_store
+
+FRAMES, STRIDE, SIZE = 16, 4, 224
+PUBLIC, PLAIN, STORE, VIEW, COPY = "decord", "pyav", "store", "raw, mapped", "raw, copied"
+RECIPE = Recipe(size=SIZE, raw=False, gop=4, crf=25, preset="slow", max_share=1.0)
+SWEEP = {
+    "as it is": RECIPE,
+    **{f"gop={gop}": replace(RECIPE, gop=gop) for gop in (1, 2, 3, 6, 8, 16)},
+    **{f"preset={name}": replace(RECIPE, preset=name) for name in ("medium", "veryslow")},
+    "with loop filter": replace(RECIPE, x264=QUICK.replace("no-deblock=1", "no-deblock=0")),
+    "with arithmetic coding": replace(RECIPE, x264=QUICK.replace("cabac=0", "cabac=1")),
+    "with psychovisual tuning": replace(RECIPE, x264=QUICK.replace(":psy=0", "")),
+    "crf=22": replace(RECIPE, crf=22),
+    "crf=28": replace(RECIPE, crf=28),
+}
+
+Read = Callable[[list[int]], torch.Tensor]
+
+
+def sound_files(root: Path) -> list[SourceVideo]:
+    """Return the files whose every frame decodes, H.264 ones."""
+    reader, found = PyavReader(), []
+    for path in list_files(root).paths:
+        try:
+            if reader.timeline(path).codec == "h264":
+                reader.read(path, range(reader.probe(path).num_frames), (16, 16))
+                found.append(SourceVideo(path, Path(path).name, None, "train"))
+        except (BadVideoError, UnsupportedVideoError):
+            continue
+    return found
+
+
+def public_clip(path: str, indices: list[int]) -> torch.Tensor:
+    """Read a clip as the public V-JEPA 2 loader does, on one thread."""
+    video = decord.VideoReader(path, num_threads=1, ctx=decord.cpu(0))
+    frames = torch.from_numpy(video.get_batch(indices).asnumpy()).permute(0, 3, 1, 2)
+    height, width = frames.shape[2:]
+    return v2.resize(frames, list(target_size(height, width, SIZE)), antialias=True)
+
+
+def draw(count: int, rng: np.random.Generator) -> list[int]:
+    """Return the frames of a clip; the last frame is repeated where the video ends."""
+    start = int(rng.integers(max(0, count - 1 - (FRAMES - 1) * STRIDE) + 1))
+    return [min(start + STRIDE * i, count - 1) for i in range(FRAMES)]
+
+
+def milliseconds(readers: dict[str, Read], count: int, *, rounds: int, clock: str) -> dict[str, list[float]]:
+    """Read random clips with all readers in turn; return the time of each. The first two rounds warm up."""
+    rng, now = np.random.default_rng(0), CLOCKS[clock]
+    spent: dict[str, list[float]] = {name: [] for name in readers}
+    for number in range(rounds + 2):
+        indices = draw(count, rng)
+        for name in sorted(readers, reverse=bool(number % 2)):
+            began = now()
+            readers[name](indices)
+            if number > 1:
+                spent[name].append(1e3 * (now() - began))
+    return spent
+
+
+def psnr(one: torch.Tensor, other: torch.Tensor) -> float:
+    """Return the ratio of full scale to the error of two clips, in dB."""
+    error = (one.float() - other.float()).square().mean().item()
+    return 10 * math.log10(255**2 / max(error, 1e-9))
+
+
+def make_store(videos: Sequence[SourceVideo], out: Path, recipe: Recipe) -> StoreReader:
+    """Write a store and open it."""
+    out.mkdir()
+    prepare_store(videos, out, recipe, shard_bytes=2**28, processes=1, timeout_s=3600)
+    return StoreReader(out)
+
+
+def stored_bytes(store: StoreReader, name: str) -> int:
+    """Return the bytes of a video's record."""
+    video = store.folder.videos[name]
+    return video.block + video.payload
+
+
+def measure(video: SourceVideo, stores: dict[str, StoreReader], *, rounds: int, clock: str) -> dict[str, Any]:
+    """Return a row: times and ratios of the readers, bytes and quality of the stores."""
+    plain = PyavReader()
+    at = {name: str(store.folder.root / video.name) for name, store in stores.items()}
+    readers: dict[str, Read] = {
+        PUBLIC: lambda indices: public_clip(video.path, indices),
+        PLAIN: lambda indices: plain.read(video.path, indices, SIZE),
+    }
+    for name, store in stores.items():
+        readers[name] = lambda indices, s=store, p=at[name]: s.read(p, indices)
+    count, first_visit = plain.probe(video.path).num_frames, 0.0
+    if VIEW in stores:
+        info = stores[VIEW].probe(at[VIEW])
+        batch = torch.zeros(FRAMES, 3, info.height, info.width, dtype=torch.uint8)
+        readers[COPY] = lambda indices: batch.copy_(stores[VIEW].read(at[VIEW], indices))
+        began = CLOCKS[clock]()
+        stores[VIEW].read(at[VIEW], range(count))
+        first_visit = 1e3 * (CLOCKS[clock]() - began) * FRAMES / count
+    spent = milliseconds(readers, count, rounds=rounds, clock=clock)
+    info = next(iter(stores.values())).probe(next(iter(at.values())))
+    whole = range(0, count, max(1, count // 64))
+    original = plain.read(video.path, whole, (info.height, info.width))
+    row: dict[str, Any] = {"frames": count, "source_bytes": Path(video.path).stat().st_size}
+    for name, values in spent.items():
+        ratios = [a / b for a, b in zip(spent[PUBLIC], values, strict=True)]
+        row[name] = {"milliseconds": quartiles(values), "times_decord": quartiles(ratios)}
+    if VIEW in stores:
+        row[VIEW]["first_visit_milliseconds"] = first_visit
+    for name, store in stores.items():
+        row[name]["bytes"] = stored_bytes(store, video.name)
+        row[name]["psnr"] = psnr(store.read(at[name], whole), original)
+    return row
+
+
+def geometric_mean(rows: dict[str, dict[str, Any]], name: str) -> float:
+    """Return the mean over files of how many times decord's speed a reader has."""
+    return statistics.geometric_mean(row[name]["times_decord"][1] for row in rows.values())
+
+
+def table(rows: dict[str, dict[str, Any]]) -> list[str]:
+    """Return the rows as a table, and the means below."""
+    names = [PUBLIC, PLAIN, STORE, VIEW, COPY]
+    lines = [
+        f"| file | frames | {', '.join(names)}: ms a clip | {', '.join(names[1:])}: times decord | "
+        "store: bytes of the source, PSNR |",
+        "|---|---|---|---|---|",
+    ]
+    for file, row in rows.items():
+        times = ", ".join(f"{row[name]['milliseconds'][1]:.2f}" for name in names)
+        ratios = ", ".join(f"{row[name]['times_decord'][1]:.1f}" for name in names[1:])
+        share = row[STORE]["bytes"] / row["source_bytes"]
+        lines.append(
+            f"| {file} | {row['frames']} | {times} | {ratios} | {share:.2f}, {row[STORE]['psnr']:.1f} dB |"
+        )
+    means = ", ".join(f"{geometric_mean(rows, name):.1f}" for name in names[1:])
+    share, quality = total(rows, STORE)
+    label = "geometric mean (bytes of all together, median PSNR)"
+    lines.append(f"| {label} | | | **{means}** | {share:.2f}, {quality:.1f} dB |")
+    first = statistics.median(row[VIEW]["first_visit_milliseconds"] for row in rows.values())
+    lines += ["", f"The first time that a process reads raw frames it also checks their sums: {first:.1f} ms"]
+    lines[-1] += f" for {FRAMES} frames (median of the files)."
+    return lines
+
+
+def total(rows: dict[str, dict[str, Any]], name: str) -> tuple[float, float]:
+    """Return the bytes of a store over those of the sources, and the median quality."""
+    share = sum(row[name]["bytes"] for row in rows.values()) / sum(
+        row["source_bytes"] for row in rows.values()
+    )
+    return share, statistics.median(row[name]["psnr"] for row in rows.values())
+
+
+def sweep(videos: Sequence[SourceVideo], folder: Path, *, rounds: int, clock: str) -> dict[str, Any]:
+    """Measure other ways to encode."""
+    found: dict[str, Any] = {}
+    for number, (name, recipe) in enumerate(SWEEP.items()):
+        store = make_store(videos, folder / f"sweep{number}", recipe)
+        rows = {v.name: measure(v, {STORE: store}, rounds=rounds // 2, clock=clock) for v in videos}
+        share, quality = total(rows, STORE)
+        found[name] = {"times_decord": geometric_mean(rows, STORE), "bytes": share, "psnr": quality}
+        print(name, json.dumps(found[name]), file=sys.stderr, flush=True)
+    return found
+
+
+def sweep_table(found: dict[str, Any]) -> list[str]:
+    """Return the ways to encode as a table."""
+    base = f"gop={RECIPE.gop}, crf={RECIPE.crf}, preset={RECIPE.preset}"
+    lines = [
+        f"Other ways to encode, each a change to the one above ({base}, no loop filter, no arithmetic",
+        "coding, no psychovisual tuning, one reference):",
+        "",
+        "| | times decord | bytes of the source | median PSNR |",
+        "|---|---|---|---|",
+    ]
+    for name, row in found.items():
+        lines.append(f"| {name} | {row['times_decord']:.1f} | {row['bytes']:.2f} | {row['psnr']:.1f} dB |")
+    return lines
+
+
+def markdown(rows: dict[str, dict[str, Any]], swept: dict[str, Any], circumstances: dict[str, str]) -> str:
+    """Return the report."""
+    lines = [
+        "# Clips from a prepared store, and from the originals",
+        "",
+        f"Clips of {FRAMES} frames, stride {STRIDE}, random start, short side {SIZE}, one thread; every",
+        "sound H.264 file of the folder. decord reads as the public V-JEPA 2 code does (file opened for each",
+        "clip, native decode, resize in torch); pyav is our reader of originals; store and raw are what",
+        f"`python -m worldjepa.prepare data.size={SIZE}` writes. A raw clip is handed out as a view of the",
+        "mapped file, nothing of it read; copied, it stands in a tensor that was there before. Medians over",
+        "clips read by all in turn; ratios clip by clip. PSNR: against the originals at that size.",
+        "",
+        *(f"- {key}: {value}" for key, value in circumstances.items()),
+        "",
+        *table(rows),
+    ]
+    if swept:
+        lines += ["", *sweep_table(swept)]
+    return "\n".join(lines) + "\n"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure, print, and write the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("videos", type=Path)
+    parser.add_argument("--rounds", type=int, default=21)
+    parser.add_argument("--clock", choices=CLOCKS, default="cpu")
+    parser.add_argument("--sweep", action="store_true", help="also try other ways to encode (minutes each)")
+    parser.add_argument("--out", help="write <out>.md and <out>.json")
+    options = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    decord.logging.set_level(decord.logging.QUIET)
+    videos = sound_files(options.videos)
+    if not videos:
+        print(f"{options.videos}: no sound H.264 file", file=sys.stderr)
+        return 1
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        stores = {
+            STORE: make_store(videos, folder / "store", RECIPE),
+            VIEW: make_store(videos, folder / "raw", replace(RECIPE, raw=True)),
+        }
+        rows = {v.name: measure(v, stores, rounds=options.rounds, clock=options.clock) for v in videos}
+        swept = sweep(videos, folder, rounds=options.rounds, clock=options.clock) if options.sweep else {}
+    words = sys.argv[1:] if argv is None else argv
+    circumstances = describe(
+        " ".join(["python -m benchmarks.prepared_store", "/videos", *words[1:]]), 1, options.clock
+    ) | {"rounds": str(options.rounds)}
+    versions = {"torch": torch.__version__, "av": av.__version__, "decord": decord.__version__}
+    circumstances["versions"] = ", ".join(f"{key} {value}" for key, value in versions.items())
+    text = markdown(rows, swept, circumstances)
+    print(text)
+    if options.out:
+        write_results(circumstances, {"files": rows, "sweep": swept}, text, options.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
