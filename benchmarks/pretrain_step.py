@@ -24,10 +24,11 @@ from benchmarks.machine import describe
 from benchmarks.public_loop import PublicStep, public_model
 from benchmarks.stopwatch import CLOCKS, Stopwatch, peak_flops
 from benchmarks.table import markdown, summarise, write_results
-from worldjepa.build import build_model, build_objective, build_strategies
+from worldjepa.build import build_model
+from worldjepa.build_objective import build_objective, build_strategies
 from worldjepa.compose import compose
 from worldjepa.config import OptimConfig, TrainConfig
-from worldjepa.model.foreign import from_vjepa2
+from worldjepa.model.foreign.transformers_folder import from_transformers
 from worldjepa.model.masking import draw_masks
 from worldjepa.model.world_model import WorldModel
 from worldjepa.objectives.masked import MaskedPrediction
@@ -130,17 +131,11 @@ def build_steps(config: TrainConfig) -> dict[str, PublicStep | OurStep]:
     for name, parameter in theirs.named_parameters():
         scale = parameter[0].numel() ** -0.5 if name.endswith("weight") and parameter.ndim > 1 else 0.1
         nn.init.normal_(parameter, mean=float("norm" in name and "weight" in name), std=scale)
-    encoder, predictor = config.model.encoder, config.model.masked_predictor
-    tensors = from_vjepa2(
-        theirs.state_dict(), num_heads=encoder.num_heads, predictor_heads=predictor.num_heads
-    )
-    copies = {
-        k.replace("encoder.", "target_encoder.", 1): v for k, v in tensors.items() if k.startswith("encoder.")
-    }
+    tensors = from_transformers(theirs.state_dict(), theirs.config.to_dict()).tensors
     steps: dict[str, PublicStep | OurStep] = {}
     for name in TOLERANCE:
         model = build_model(config)
-        model.load_state_dict(tensors | copies)
+        model.load_state_dict(tensors)
         steps[name] = OurStep(config, model, bf16=name.endswith("bf16"))
     public = PublicStep(theirs, lr=OPTIM.lr or 0.0, weight_decay=OPTIM.weight_decay[0], momentum=MOMENTUM)
     return {"public fp32": public, **steps}

@@ -19,6 +19,8 @@ import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from worldjepa.plain_data import read_json
+
 logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
@@ -179,7 +181,7 @@ def _read_manifest(path: Path) -> dict[str, tuple[str, int]]:
     if file.is_symlink() or not file.is_file():
         raise TornFolderError(f"{path} lacks {MANIFEST}: it was not written to the end")
     try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
+        manifest = read_json(file)
         version = manifest["format"]
         entries = {name: (e["sha256"], e["bytes"]) for name, e in manifest["files"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:

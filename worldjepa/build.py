@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,25 +15,20 @@ from worldjepa.config import TrainConfig
 from worldjepa.config_model import ModelConfig
 from worldjepa.model.action_predictor import ActionPredictor
 from worldjepa.model.action_stats import ActionStats
+from worldjepa.model.decoder import PixelDecoder
 from worldjepa.model.encoder import VideoEncoder
 from worldjepa.model.frozen import FrozenEncoder, TimmBackbone
 from worldjepa.model.heads import PixelHead, ScalarHead, VectorHead
-from worldjepa.model.masking import MaskingStrategy, build_strategy
+from worldjepa.model.iris.dynamics import TokenDynamics
+from worldjepa.model.iris.tokenizer import FrameDecoder, FrameTokenizer
 from worldjepa.model.predictor import MaskedPredictor
-from worldjepa.model.projector import BatchNorm, Projector
+from worldjepa.model.projector import Projector
 from worldjepa.model.world_model import WorldModel
-from worldjepa.objectives.dynamics import LatentDynamics
-from worldjepa.objectives.masked import MaskedPrediction
-from worldjepa.objectives.objective import Objective
 from worldjepa.run_episodes import describe_actions
 from worldjepa.schema import ConfigError
 from worldjepa.seeding import derive_seed
-from worldjepa.training import distributed
 from worldjepa.training.pretrained import adopt_frozen, encoder_settings, load_frozen
-from worldjepa.validate import read_strategy
-from worldjepa.validate_model import timm_name
-
-BATCH_TERMS = ("variance", "covariance", "sigreg")
+from worldjepa.validate_model import names_timm, timm_name
 
 
 def from_config(experiment: str, overrides: Sequence[str] = ()) -> WorldModel:
@@ -94,25 +89,68 @@ def build_model(config: TrainConfig, *, pretrained: bool = True) -> WorldModel:
         torch.manual_seed(derive_seed(config.seed, 0, 2))
         if config.objective.kind == "dynamics":
             return _dynamics_model(config, config.data.size, pretrained)
+        if config.objective.kind == "iris":
+            return _token_model(config, config.data.size)
+        if config.objective.kind == "none":
+            norm = config.model.latent_norm
+            return WorldModel(encoder=_encoder_alone(config), image_size=config.data.size, latent_norm=norm)
         encoder = VideoEncoder(**encoder_settings(config.model.encoder))
-        predictor = _masked_predictor(config.model, num_mask_tokens=max(1, len(config.masking)))
+        predictor = None
+        if config.objective.kind in ("masked", "ijepa"):
+            predictor = _masked_predictor(config.model, num_mask_tokens=max(1, len(config.masking)))
+    latent_targets = predictor is not None or config.objective.kind == "byol"
     return WorldModel(
         encoder=encoder,
-        target_encoder=copy.deepcopy(encoder),
+        target_encoder=copy.deepcopy(encoder) if latent_targets else None,
         masked_predictor=predictor,
         image_size=config.data.size,
         latent_norm=config.model.latent_norm,
     )
 
 
-def _dynamics_model(config: TrainConfig, size: int, pretrained: bool) -> WorldModel:
-    """Build encoder, action predictor and heads; the EMA target where there is one."""
-    model = config.model
+def _action_dim(model: ModelConfig) -> int:
     if model.action_dim is None:
         raise ConfigError(
             "model.action_dim is unset: it is that of the episodes, which a run finds out; without one set "
             "it, for example model.action_dim=2"
         )
+    return model.action_dim
+
+
+def _token_model(config: TrainConfig, size: int) -> WorldModel:
+    """Build tokenizer, the transformer over its tokens, and the decoder that draws them."""
+    model, sizes = config.model, asdict(config.model.predictor)
+    encoder = _encoder(model, size)
+    tokenizer = FrameTokenizer(encoder, **asdict(model.tokens))
+    grid, patch = tokenizer.latent_grid(size, size), encoder.embed.patch_size
+    pixels, narrow = encoder.embed.proj.in_features, decoder_sizes(model)
+    drawing = PixelDecoder(latent_dim=tokenizer.latent_dim, pixels=pixels, **narrow)
+    return WorldModel(
+        encoder=tokenizer,
+        predictor=TokenDynamics(
+            tokenizer.codebook,
+            action_dim=model.action_block * _action_dim(model),
+            grid=grid,
+            **{name: sizes[name] for name in ("dim", "depth", "num_heads", "mlp_ratio")},
+        ),
+        heads={"pixels": FrameDecoder(drawing, grid=grid, patch_size=patch)},
+        action_stats=ActionStats(_action_dim(model)),
+        action_block=model.action_block,
+        image_size=size,
+        latent_norm="none",
+    )
+
+
+def decoder_sizes(model: ModelConfig) -> dict[str, Any]:
+    """Return the sizes of a pixel decoder: those of the masked predictor, which it has in its place."""
+    sizes = asdict(model.masked_predictor)
+    del sizes["num_mask_tokens"]
+    return sizes | {"positions": model.encoder.positions, "rope": model.encoder.rope}
+
+
+def _dynamics_model(config: TrainConfig, size: int, pretrained: bool) -> WorldModel:
+    """Build encoder, action predictor and heads; the EMA target where there is one."""
+    model, action_dim = config.model, _action_dim(config.model)
     encoder = _frozen_encoder(config, size, pretrained) if model.frozen else _encoder(model, size)
     grid = encoder.latent_grid(size, size)
     target = None
@@ -123,13 +161,13 @@ def _dynamics_model(config: TrainConfig, size: int, pretrained: bool) -> WorldMo
         target_encoder=target,
         predictor=ActionPredictor(
             latent_dim=encoder.latent_dim,
-            action_dim=model.action_block * model.action_dim,
+            action_dim=model.action_block * action_dim,
             grid=grid,
             proprioception_dim=model.proprioception_dim or 0,
             **asdict(model.predictor),
         ),
         heads={name: _head(name, config, encoder.latent_dim, grid) for name in model.heads},
-        action_stats=ActionStats(model.action_dim),
+        action_stats=ActionStats(action_dim),
         action_block=model.action_block,
         image_size=size,
         latent_norm=model.latent_norm,
@@ -145,15 +183,24 @@ def _encoder(model: ModelConfig, size: int) -> VideoEncoder:
     return VideoEncoder(**encoder_settings(encoder), projector=projector)
 
 
+def _encoder_alone(config: TrainConfig) -> VideoEncoder | FrozenEncoder:
+    """Build a converted encoder; its weights are to follow."""
+    encoder, size = config.model.encoder, config.data.size
+    assert size is not None
+    if encoder.timm is None:
+        return VideoEncoder(**encoder_settings(encoder))
+    return FrozenEncoder(TimmBackbone(encoder.timm, image_size=size, pretrained=False))
+
+
 def _frozen_encoder(config: TrainConfig, size: int, pretrained: bool) -> FrozenEncoder:
     """Build the encoder that ``model.frozen`` names; ``model.encoder`` describes it (``adopt_frozen``)."""
-    name = timm_name(config.model)
+    name, fetched = timm_name(config.model), names_timm(config.model)
     if name is not None:
-        backbone = TimmBackbone(name, image_size=size, pretrained=pretrained)
+        backbone = TimmBackbone(name, image_size=size, pretrained=pretrained and fetched)
     else:
         backbone = VideoEncoder(**encoder_settings(config.model.encoder))
-        if pretrained:
-            load_frozen(backbone, config)
+    if pretrained and not fetched:
+        load_frozen(backbone, config)
     return FrozenEncoder(backbone, pool=config.model.encoder.projector.pool)
 
 
@@ -171,68 +218,6 @@ def _head(name: str, config: TrainConfig, latent_dim: int, grid: tuple[int, int]
 
 
 def _masked_predictor(model: ModelConfig, num_mask_tokens: int) -> MaskedPredictor:
-    encoder = model.encoder
-    return MaskedPredictor(
-        latent_dim=encoder.dim,
-        positions=encoder.positions,
-        rope=encoder.rope,
-        num_mask_tokens=num_mask_tokens,
-        **asdict(model.masked_predictor),
-    )
-
-
-def build_objective(config: TrainConfig, model: WorldModel) -> Objective:
-    """Build the training criterion around the parts of ``model``, on its device; seeded as the model is.
-
-    Raises:
-        ConfigError: batch statistics together with gradient accumulation.
-    """
-    objective, loop = config.objective, config.train
-    statistics = [f"objective.weights.{name}" for name in objective.weights if name in BATCH_TERMS]
-    if any(isinstance(module, BatchNorm) for module in model.encoder.modules()):
-        statistics.append("model.encoder.projector.norm=batch")
-    if statistics and loop.accumulate > 1:
-        raise ConfigError(
-            f"train.accumulate={loop.accumulate}: {', '.join(statistics)} need the statistics of the whole "
-            "batch at once; set train.accumulate=1 (train.activation_checkpointing=true saves memory instead)"
-        )
-    assert objective.loss is not None
-    for part in model.modules():
-        if isinstance(part, (VideoEncoder, MaskedPredictor)):
-            part.checkpoint_blocks = loop.activation_checkpointing
-    shared = {
-        "loss": objective.loss,
-        "weights": objective.weights,
-        "sigreg_projections": objective.sigreg_projections,
-        "sigreg_knots": objective.sigreg_knots,
-        "mean": distributed.all_reduce_mean,
-        "world_size": distributed.world_size(),
-    }
-    if objective.kind == "dynamics":
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive_seed(config.seed, 0, 4))
-            steps, share = objective.rollout_steps, objective.null_actions
-            return LatentDynamics(model, rollout_steps=steps, null_actions=share, **shared)
-    assert isinstance(model.encoder, VideoEncoder)
-    assert model.target_encoder is not None and model.masked_predictor is not None
-    return MaskedPrediction(
-        model.encoder,
-        model.target_encoder,
-        model.masked_predictor,
-        latent_norm=config.model.latent_norm,
-        **shared,
-    )
-
-
-def build_strategies(config: TrainConfig) -> tuple[MaskingStrategy, ...]:
-    """Build the mask settings of a step, in the order of their names in ``masking``; dynamics have none."""
-    if config.objective.kind == "dynamics":
-        return ()
-    return tuple(_strategy(name, settings) for name, settings in config.masking.items())
-
-
-def _strategy(name: str, settings: Mapping[str, Any]) -> MaskingStrategy:
-    read = read_strategy(name, settings)
-    if isinstance(read, dict):  # a user's own function
-        return build_strategy(read)
-    return build_strategy({"strategy": settings["strategy"], **asdict(read)})
+    encoder, settings = model.encoder, asdict(model.masked_predictor)
+    settings["num_mask_tokens"] = settings["num_mask_tokens"] or num_mask_tokens
+    return MaskedPredictor(latent_dim=encoder.dim, positions=encoder.positions, rope=encoder.rope, **settings)

@@ -25,20 +25,27 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
-from worldjepa.config import TrainConfig
+from worldjepa.config import VIDEO_KINDS, TrainConfig
+from worldjepa.config_corpus import IndexConfig, PrepareConfig
 from worldjepa.config_env import CollectConfig
+from worldjepa.config_evaluation import EvaluateConfig
 from worldjepa.config_planning import PlanConfig
 from worldjepa.hardware import batch_size_for, cpu_has_bf16
 from worldjepa.overrides import REMOVE, Command, read_flags, read_words
 from worldjepa.schema import ConfigError, field_types, from_dict, is_settings, to_dict, unknown_setting
 from worldjepa.validate import validate
+from worldjepa.validate_corpus import validate_index, validate_prepare
 from worldjepa.validate_env import validate_collection
+from worldjepa.validate_evaluation import validate_evaluation
 from worldjepa.validate_plan import validate_plan
 
 SCHEMAS: dict[str, type] = {  # by the file of conf/
     "train": TrainConfig,
     "collect": CollectConfig,
     "plan": PlanConfig,
+    "evaluate": EvaluateConfig,
+    "index": IndexConfig,
+    "prepare": PrepareConfig,
 }
 ALTERNATIVES = {"data.fps": "data.frame_skip", "data.frame_skip": "data.fps"}
 
@@ -70,6 +77,38 @@ def compose_collection(argv: Sequence[str]) -> CollectConfig:
     return config
 
 
+def compose_index(argv: Sequence[str]) -> IndexConfig:
+    """Return what ``python -m worldjepa.index`` is asked for, such as ``["data.root=/videos"]``.
+
+    Raises ``ConfigError``, one line that names the setting.
+    """
+    config = _corpus_settings(argv, "index")
+    config.data.index, config.report = _home(config.data.index), _home(config.report)
+    validate_index(config)
+    return config
+
+
+def compose_prepare(argv: Sequence[str]) -> PrepareConfig:
+    """Return what ``python -m worldjepa.prepare`` is asked for, such as ``["data.root=/a", "out=/b"]``.
+
+    Raises ``ConfigError``, one line that names the setting.
+    """
+    config = _corpus_settings(argv, "prepare")
+    config.out = _home(config.out)
+    validate_prepare(config)
+    return config
+
+
+def _corpus_settings(argv: Sequence[str], entry: str) -> Any:
+    command, words = read_flags(argv)
+    if command.config_dir:
+        raise ConfigError("--config-dir: this command takes its settings from its words alone; leave it out")
+    read_words(command, words, SCHEMAS[entry], {})
+    config, _ = _joined(command, entry)
+    config.data.root = _home(config.data.root)
+    return config
+
+
 def compose_plan(argv: Sequence[str]) -> tuple[PlanConfig, TrainConfig]:
     """Return what ``python -m worldjepa.plan`` is asked for, such as ``["run.dir=runs/a"]``, and its run.
 
@@ -95,6 +134,24 @@ def compose_plan(argv: Sequence[str]) -> tuple[PlanConfig, TrainConfig]:
     return config, run
 
 
+def compose_evaluation(argv: Sequence[str]) -> tuple[EvaluateConfig, TrainConfig]:
+    """Return what ``python -m worldjepa.evaluate`` is asked for, such as ``["run.dir=runs/a"]``, and its run.
+
+    Raises ``ConfigError``, one line that names the setting.
+    """
+    command, words = read_flags(argv)
+    if command.config_dir:
+        raise ConfigError(
+            "--config-dir: evaluating takes its settings from the run and the command; leave it out"
+        )
+    read_words(command, words, EvaluateConfig, {})
+    config, _ = _joined(command, "evaluate")
+    for place, name in ((config.run, "dir"), (config.data, "root"), (config.data, "val_root")):
+        setattr(place, name, _home(getattr(place, name)))
+    validate_evaluation(config)
+    return config, _stored(config.run.dir)
+
+
 def _stored(run_dir: str | None) -> TrainConfig:
     """Return the settings that a run was trained with."""
     if run_dir is None:
@@ -117,7 +174,7 @@ def fill(config: TrainConfig, argv: Sequence[str], kind: str) -> tuple[TrainConf
     then every setting that is still ``None``. The command line and the experiment win over the profile. The
     line is empty if nothing was unset.
     """
-    name = kind if config.objective.kind == "masked" else f"{kind}_{config.objective.kind}"
+    name = kind if config.objective.kind in VIDEO_KINDS else f"{kind}_dynamics"
     profile = yaml.safe_load((_conf() / "profile" / f"{name}.yaml").read_text())
     groups = {name: profile.pop(name) for name in ("model", "masking") if name in profile}
     chosen = {"model": config.model.size, "masking": config.masking}
@@ -180,9 +237,12 @@ def _train_settings(command: Command) -> TrainConfig:
     config.experiment, config.model.size = command.choices["experiment"], chosen.get("model")
     config.run.dir = _home(config.run.dir) or f"runs/{config.experiment}"
     config.data.root, config.data.val_root = _home(config.data.root), _home(config.data.val_root)
+    config.data.index = _home(config.data.index)
     for source in config.data.sources:
         source.root = _home(source.root) or ""
     validate(config)
+    if config.objective.kind == "none":
+        raise ConfigError("objective.kind=none: there is nothing to train; set it to masked or dynamics")
     return config
 
 

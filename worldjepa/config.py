@@ -19,6 +19,9 @@ from worldjepa.config_model import ModelConfig
 from worldjepa.config_planning import PlanningConfig
 from worldjepa.config_run import LoopConfig, RunConfig, runtime
 
+VIDEO_KINDS = ("masked", "ijepa", "mae", "autoencoder", "vae", "byol")  # of objective.kind: from clips alone
+WORLD_KINDS = ("dynamics", "iris")  # world models, from episodes with actions
+
 
 @dataclass
 class SourceConfig:
@@ -38,14 +41,17 @@ class DataConfig:
     With ``objective.kind=dynamics`` the root holds episodes: ``layout`` is auto, episodes (ours), minari or
     lerobot, and ``num_frames`` the frames of a window.
     ``fps`` samples by timestamp, ``frame_skip`` takes every so-many-th frame; one of them.
-    ``short_clips``: repeat_last, or loop. ``num_workers`` None: by the number of cores.
+    ``short_clips``: repeat_last, or loop. ``num_workers`` None: by the number of cores. ``index``: what is
+    known of the files from earlier runs and ``python -m worldjepa.index``: a file, None (one in the cache
+    folder for each root) or off. ``reader``: auto tries PyAV and then those that are installed.
+    ``timeout_s``: a file of which a clip takes longer to decode is bad (null: none is).
     """
 
     root: Optional[str] = None
     val_root: Optional[str] = None
     layout: str = "auto"
     sources: List[SourceConfig] = field(default_factory=list)
-    reader: str = "pyav"
+    reader: str = "auto"
     num_frames: Optional[int] = None
     size: Optional[int] = None
     fps: Optional[float] = None
@@ -56,16 +62,22 @@ class DataConfig:
     flip: float = 0.5
     max_bad_share: float = 0.2
     num_workers: Optional[int] = runtime(None)
+    index: Optional[str] = runtime(None)
+    timeout_s: Optional[float] = runtime(60.0)
 
 
 @dataclass
 class ObjectiveConfig:
     """The training criterion. ``weights`` names the loss terms in use and how much each counts.
 
-    ``kind``: masked (from video alone) or dynamics (a world model, from episodes with actions).
-    Terms: prediction (always), variance, covariance, sigreg; of masked also consistency (needs two clips a
-    video); of dynamics also rollout, inverse_dynamics, time_similarity and one for each of ``model.heads``.
-    ``loss`` on the target latents: l1, l2, smooth_l1, cosine. ``rollout_steps``: over how many latent steps
+    ``kind``: from video alone masked (V-JEPA), ijepa, and to compare with mae, autoencoder, vae and byol;
+    from episodes with actions dynamics (a world model), and to compare with iris; none is that of a converted
+    encoder that stands alone, which nothing here trains.
+    Terms: prediction (always; of mae, autoencoder and vae that of pixels); of masked, ijepa and dynamics also
+    variance, covariance, sigreg; of masked consistency (needs two clips a video); of vae kl; of dynamics
+    rollout, inverse_dynamics, time_similarity and one for each of ``model.heads``; of iris (whose prediction is
+    that of tokens) reconstruction and commitment.
+    ``loss`` on the target latents or pixels: l1, l2, smooth_l1, cosine. ``rollout_steps``: over how many latent steps
     the rollout term predicts from its own predictions. ``null_actions``: the share of transitions trained
     with the action left out.
     """

@@ -24,9 +24,11 @@ class ProjectorConfig:
 class EncoderConfig:
     """The tubelet ViT. ``attention``: full, step, causal or factorised (see design of the clock).
 
-    ``positions``: rope or sincos. ``rope``: paired (ours, relative) or vjepa2 (published weights').
+    ``positions``: rope, sincos or sincos_thirds (V-JEPA's published weights). ``rope``: paired (ours,
+    relative) or vjepa2 (published weights').
     ``frames_per_step`` None means ``tubelet_size``; 1 repeats a frame to fill its tubelet.
-    ``window``: how many latent steps back causal attention sees (None: all).
+    ``window``: how many latent steps back causal attention sees (None: all). ``timm``: a timm model stands in
+    its place; what a run with ``model.frozen`` or converted weights fill in: leave it unset.
     """
 
     dim: int = 128
@@ -41,16 +43,22 @@ class EncoderConfig:
     attention: str = "full"
     window: Optional[int] = None
     projector: ProjectorConfig = field(default_factory=ProjectorConfig)
+    timm: Optional[str] = None
 
 
 @dataclass
 class MaskedPredictorConfig:
-    """The narrow ViT that predicts target latents from context latents and mask tokens."""
+    """The narrow ViT that predicts target latents from context latents and mask tokens.
+
+    Criteria that reconstruct pixels (mae, autoencoder, vae) have a decoder of these sizes in its place.
+    ``num_mask_tokens`` None: one for each mask setting.
+    """
 
     dim: int = 96
     depth: int = 4
     num_heads: int = 4
     mlp_ratio: float = 4.0
+    num_mask_tokens: Optional[int] = None
 
 
 @dataclass
@@ -58,6 +66,8 @@ class PredictorConfig:
     """The action-conditioned predictor. ``conditioning``: adaln, or tokens (action and proprioception).
 
     ``window``: over how many latent steps, its own included, a step's attention reaches (None: all).
+    ``rope``: paired (ours, relative) or vjepa2 (published weights'). ``trained_grid``: rows and columns of
+    tokens that published weights were trained on; positions on other grids are scaled to it.
     """
 
     conditioning: str = "adaln"
@@ -66,6 +76,16 @@ class PredictorConfig:
     num_heads: int = 6
     mlp_ratio: float = 4.0
     window: Optional[int] = None
+    rope: str = "paired"
+    trained_grid: Optional[int] = None
+
+
+@dataclass
+class TokensConfig:
+    """The vocabulary of ``objective.kind=iris``: ``num_codes`` vectors of width ``latent_dim``."""
+
+    num_codes: int = 512
+    latent_dim: int = 64
 
 
 @dataclass
@@ -90,3 +110,4 @@ class ModelConfig:
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     masked_predictor: MaskedPredictorConfig = field(default_factory=MaskedPredictorConfig)
     predictor: PredictorConfig = field(default_factory=PredictorConfig)
+    tokens: TokensConfig = field(default_factory=TokensConfig)

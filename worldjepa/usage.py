@@ -19,6 +19,7 @@ SETTINGS = {
     "data.num_frames=N data.size=PX": "frames and height of a clip",
     "data.fps=X | data.frame_skip=N": "frames a second, or every so-many-th frame",
     "data.num_workers=N": "processes that decode video",
+    "data.index=FILE|off": "what is known of the files (default: in the cache folder; see worldjepa.index)",
     "optim.lr=X": "highest learning rate",
     "masking.NAME={strategy: future}": "one more mask in every step",
     "env.id=ID collect.num_episodes=N": "+experiment=gym: which environment, how many episodes of it",
@@ -61,6 +62,133 @@ PLAN_SETTINGS = {
     "env.id=ID env.kwargs={name: value}": "another environment than the episodes were recorded in",
     "seed=0 device=auto|cpu|cuda": "everything random follows from the seed",
 }
+
+
+CONVERT_SETTINGS = {
+    "num_heads=N predictor_heads=N": "attention heads, where the width is not a published one",
+    "image_size=PX num_frames=N": "clips that the weights were trained on",
+    "positions=rope|sincos_thirds": "V-JEPA 2 or V-JEPA, for a file with position tables and no predictor",
+    "timm=NAME": "architecture and tag of a timm checkpoint file",
+    "allow_missing=[NAME]": "tensors or parts that may be absent, such as masked_predictor",
+}
+
+
+def convert_usage() -> str:
+    """Return the help of ``python -m worldjepa.convert``."""
+    settings = "\n".join(f"  {name:<32}{text}" for name, text in CONVERT_SETTINGS.items())
+    return f"""usage: python -m worldjepa.convert SOURCE OUT [name=value ...]
+
+Writes published weights as a checkpoint folder, and says what became of every tensor. OUT is then taken by
+worldjepa.load and by model.frozen=.
+
+SOURCE is one of
+  hf:OWNER/NAME[@REVISION] or FOLDER   VJEPA2 of transformers, or a timm model, as on the Hugging Face hub
+  FILE.pt                              V-JEPA, V-JEPA 2 or V-JEPA 2-AC as Meta publishes them
+  timm:NAME, or FILE with timm=NAME    DINOv2, DINOv3, CLIP, MAE, ... of timm's registry, or a checkpoint
+
+settings, for what the weights do not say:
+{settings}
+
+example:
+  python -m worldjepa.convert hf:facebook/vjepa2-vitl-fpc64-256 weights/vjepa2_large"""
+
+
+INDEX_SETTINGS = {
+    "data.root=FOLDER|FILE.csv": "the videos (default: the built-in corpus)",
+    "data.layout=NAME": "auto, csv, folders, flat or ssv2, as in training",
+    "data.index=FILE": "where it is kept (default: in the cache folder, where training looks)",
+    "data.num_workers=N": "processes (default: one a core)",
+    "data.timeout_s=60": "a file that takes longer is bad",
+    "report=FILE.json": "also write the figures there",
+}
+
+PREPARE_SETTINGS = {
+    "data.root=FOLDER|FILE.csv": "the videos (default: the built-in corpus)",
+    "data.layout=NAME": "auto, csv, folders, flat or ssv2, as in training",
+    "out=FOLDER": "the store; start the command again to continue, give it to training as data.root=",
+    "data.size=256": "short side in pixels",
+    "data.num_workers=N": "processes (default: one a core)",
+    "prepare.raw=true": "frames as they are, for small corpora",
+    "prepare.gop=4": "frames from one keyframe to the next",
+    "prepare.crf=25": "quality (lower is better), as far as the bytes allow",
+    "prepare.max_share=1.0": "bytes of a video at most, relative to its source (null: no limit)",
+    "prepare.preset=slow": "of x264; a slower one makes smaller files",
+    "prepare.shard_mb=256": "size of a shard",
+    "prepare.verify=true": "check the sums of the finished store at out=, and nothing else",
+}
+
+
+def index_usage() -> str:
+    """Return the help of ``python -m worldjepa.index``."""
+    settings = "\n".join(f"  {name:<27}{text}" for name, text in INDEX_SETTINGS.items())
+    return f"""usage: python -m worldjepa.index data.root=FOLDER [name=value ...]
+
+Looks at every video of a corpus once, without decoding it, keeps what training wants to know of it, and says
+what is there and what is wrong. Continues where it was stopped; files that have changed are looked at again.
+
+settings:
+{settings}
+
+options:
+  --cfg              print the settings that the command asks for, and stop
+  --help             print this page
+
+example:
+  python -m worldjepa.index data.root=/videos report=videos.json"""
+
+
+def prepare_usage() -> str:
+    """Return the help of ``python -m worldjepa.prepare``."""
+    settings = "\n".join(f"  {name:<27}{text}" for name, text in PREPARE_SETTINGS.items())
+    return f"""usage: python -m worldjepa.prepare data.root=FOLDER out=FOLDER [name=value ...]
+
+Rewrites a corpus once, at training size and fast to decode, and continues where it was stopped. Training
+from the store (data.root=FOLDER of it) sees the same samples in the same order as from the originals.
+
+settings:
+{settings}
+
+options:
+  --cfg              print the settings that the command asks for, and stop
+  --help             print this page
+
+example:
+  python -m worldjepa.prepare data.root=/videos out=/fast/videos_256"""
+
+
+EVALUATE_SETTINGS = {
+    "run.dir=FOLDER": "the run to evaluate; evaluation.json goes there",
+    "probe=NAME | probe=[NAME,NAME]": "linear, knn, attentive, anticipation (labels); segmentation,",
+    "": "detection, regression (true masks, boxes, states); gauges; surprise; quick; all",
+    "data.root=FOLDER|FILE.csv": "other labelled clips or images: as in training, or CIFAR-10 of torchvision",
+    "data.val_root=FOLDER data.layout=NAME": "held-out files of it, and how they lie on disk",
+    "eval.clips=N": "at most so many clips to fit to, and to judge by",
+    "eval.segments=N eval.crops=N": "views of a clip whose answers are averaged",
+    "eval.beside=[context,untrained,raw]": "what stands beside the target encoder",
+    "eval.depth=N eval.heads=N": "blocks of the attentive probe, and their heads",
+    "eval.lrs=[X,X] eval.weight_decays=[X]": "settings of heads, all trained at the same time",
+    "eval.epochs=N eval.dense_epochs=N": "passes over the clips that heads are fitted to",
+    "eval.twins=N": "pairs of each kind of clip that breaks physics",
+    "seed=0 device=auto|cpu|cuda": "everything random follows from the seed",
+}
+
+
+def evaluate_usage() -> str:
+    """Return the help of ``python -m worldjepa.evaluate``."""
+    settings = "\n".join(f"  {name:<39}{text}" for name, text in EVALUATE_SETTINGS.items())
+    return f"""usage: python -m worldjepa.evaluate run.dir=FOLDER [name=value ...]
+
+Probes what the frozen encoder of a run knows, beside its context encoder, the untrained one and raw patches.
+
+settings:
+{settings}
+
+options:
+  --cfg              print the settings that the command asks for, and stop
+  --help             print this page
+
+example:
+  python -m worldjepa.evaluate run.dir=runs/kinetics probe=[linear,attentive,surprise]"""
 
 
 def plan_usage() -> str:

@@ -11,20 +11,21 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from worldjepa.config import DataConfig, OptimConfig, TrainConfig
+from worldjepa.config import VIDEO_KINDS, WORLD_KINDS, DataConfig, OptimConfig, TrainConfig
 from worldjepa.config_env import EnvConfig
 from worldjepa.config_masking import STRATEGIES
-from worldjepa.ranges import at_least, divides, one_of, ordered, positive, require, share
+from worldjepa.ranges import at_least, at_most, divides, one_of, ordered, positive, require, share
 from worldjepa.schema import ConfigError, build
 from worldjepa.validate_agent import check_agent
 from worldjepa.validate_model import check_model, check_objective
 from worldjepa.validate_plan import check_planning
 
 LAYOUTS = {
-    "masked": ("auto", "csv", "folders", "flat", "ssv2", "images"),
-    "dynamics": ("auto", "episodes", "minari", "lerobot"),
+    **dict.fromkeys(VIDEO_KINDS, ("auto", "csv", "folders", "flat", "ssv2", "images")),
+    **dict.fromkeys(WORLD_KINDS, ("auto", "episodes", "minari", "lerobot")),
+    "none": ("auto",),
 }
-READERS = ("pyav", "decord", "torchcodec")
+READERS = ("auto", "pyav", "decord", "torchcodec")
 TEMPORAL = ("causal_multi_block", "future", "random_frames")  # strategies that need two latent steps
 
 
@@ -91,8 +92,10 @@ def _check_data(data: DataConfig, layouts: tuple[str, ...]) -> None:
     one_of("data.short_clips", data.short_clips, ("repeat_last", "loop"))
     for name in ("num_frames", "size", "frame_skip"):
         at_least(f"data.{name}", getattr(data, name), 1)
+    at_most("data.size", data.size, 8192)
     at_least("data.num_workers", data.num_workers, 0)
     positive("data.fps", data.fps)
+    positive("data.timeout_s", data.timeout_s)
     if data.fps is not None and data.frame_skip is not None:
         raise ConfigError(
             f"data.fps={data.fps} and data.frame_skip={data.frame_skip} both say which frames to take; "
@@ -119,7 +122,7 @@ def _check_env(env: EnvConfig) -> None:
 
 
 def _check_masking(config: TrainConfig) -> None:
-    if config.objective.kind == "dynamics":
+    if config.objective.kind in WORLD_KINDS:
         return
     encoder, frames = config.model.encoder, config.data.num_frames
     steps = frames // (encoder.frames_per_step or encoder.tubelet_size) if frames else None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from worldjepa.config import TrainConfig
+from worldjepa.config import WORLD_KINDS, TrainConfig
 from worldjepa.config_model import EncoderConfig, MaskedPredictorConfig, ModelConfig, PredictorConfig
-from worldjepa.ranges import at_least, divides, near_multiple, one_of, positive, share
+from worldjepa.ranges import at_least, at_most, divides, near_multiple, one_of, positive, share
 from worldjepa.schema import ConfigError, did_you_mean
 
 ATTENTIONS = ("full", "step", "causal", "factorised")
@@ -21,26 +21,40 @@ SHAPING = (
 )  # of the encoder's latents
 TERMS = {
     "masked": ("prediction", "variance", "covariance", "consistency", "sigreg"),
+    "ijepa": ("prediction", "variance", "covariance", "sigreg"),
+    "mae": ("prediction",),
+    "autoencoder": ("prediction",),
+    "vae": ("prediction", "kl"),
+    "byol": ("prediction",),
     "dynamics": ("prediction", "rollout", *SHAPING, *HEADS),
+    "iris": ("prediction", "reconstruction", "commitment"),
 }
 TIMM = "timm/"
 
 
+def names_timm(model: ModelConfig) -> bool:
+    """Tell whether ``model.frozen`` names a model of timm's registry, whose own weights are fetched."""
+    return model.frozen is not None and model.frozen.startswith(TIMM)
+
+
 def timm_name(model: ModelConfig) -> str | None:
-    """Return the name in timm's registry that ``model.frozen`` gives, None if it names none.
+    """Return the name in timm's registry of the model's encoder, None if it is one of ours.
 
     Raises:
         ConfigError: it is not a plain name (timm would fetch code and weights from where others point).
     """
-    if model.frozen is None or not model.frozen.startswith(TIMM):
-        return None
-    name = model.frozen.removeprefix(TIMM)
-    if not re.fullmatch(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?", name):
-        raise ConfigError(
-            f"model.frozen={model.frozen}: expected a plain name of timm's registry, such as "
-            "timm/vit_small_patch14_dinov2, or the folder of a run"
-        )
-    return name
+    for setting, name in (
+        ("model.frozen", model.frozen.removeprefix(TIMM) if model.frozen and names_timm(model) else None),
+        ("model.encoder.timm", model.encoder.timm),
+    ):
+        if name is not None and not re.fullmatch(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?", name):
+            raise ConfigError(
+                f"{setting}={name}: expected a plain name of timm's registry, such as "
+                "vit_small_patch14_dinov2 (model.frozen=timm/vit_small_patch14_dinov2)"
+            )
+        if name is not None:
+            return name
+    return None
 
 
 # --- the model -----------------------------------------------------------------------------------
@@ -48,18 +62,20 @@ def timm_name(model: ModelConfig) -> str | None:
 
 def check_model(config: TrainConfig) -> None:
     """Refuse sizes that do not divide, unknown names, and frames that do not fill latent steps."""
-    model, dynamics = config.model, config.objective.kind == "dynamics"
+    model, dynamics = config.model, config.objective.kind in WORLD_KINDS
     one_of("model.latent_norm", model.latent_norm, ("layer", "none"))
     nets: dict[str, EncoderConfig | PredictorConfig | MaskedPredictorConfig] = {
         "model.encoder": model.encoder
     }
     if dynamics:
         nets["model.predictor"] = model.predictor
-    else:
+    elif config.objective.kind not in ("byol", "none"):
         nets["model.masked_predictor"] = model.masked_predictor
+        at_least("model.masked_predictor.num_mask_tokens", model.masked_predictor.num_mask_tokens, 1)
     for place, net in nets.items():
         for name in ("dim", "depth", "num_heads"):
             at_least(f"{place}.{name}", getattr(net, name), 1)
+        at_most(f"{place}.depth", net.depth, 1024)
         positive(f"{place}.mlp_ratio", net.mlp_ratio)
         divides(f"{place}.dim", net.dim, f"{place}.num_heads", net.num_heads)
         width = net.dim // net.num_heads
@@ -70,6 +86,14 @@ def check_model(config: TrainConfig) -> None:
                 f"{max(1, net.dim // 6)} or less"
             )
     _check_encoder(model.encoder)
+    timm_name(model)
+    if config.objective.kind == "ijepa" and model.encoder.attention != "step":
+        raise ConfigError(
+            f"model.encoder.attention={model.encoder.attention}: objective.kind=ijepa trains each latent "
+            "step as an image of its own; set model.encoder.attention=step (objective=ijepa does)"
+        )
+    if config.objective.kind == "iris":
+        _check_tokens(model)
     if dynamics:
         _check_world_model(model)
     elif model.encoder.projector.pool != "none" or model.frozen or model.heads:
@@ -84,7 +108,7 @@ def check_model(config: TrainConfig) -> None:
 def _check_encoder(encoder: EncoderConfig) -> None:
     at_least("model.encoder.patch_size", encoder.patch_size, 1)
     at_least("model.encoder.tubelet_size", encoder.tubelet_size, 1)
-    one_of("model.encoder.positions", encoder.positions, ("rope", "sincos"))
+    one_of("model.encoder.positions", encoder.positions, ("rope", "sincos", "sincos_thirds"))
     one_of("model.encoder.rope", encoder.rope, ("paired", "vjepa2"))
     one_of("model.encoder.attention", encoder.attention, ATTENTIONS)
     if encoder.frames_per_step not in (None, 1, encoder.tubelet_size):
@@ -115,7 +139,9 @@ def _check_world_model(model: ModelConfig) -> None:
         )
     one_of("model.target", model.target, ("ema", "none"))
     one_of("model.predictor.conditioning", model.predictor.conditioning, ("adaln", "tokens"))
+    one_of("model.predictor.rope", model.predictor.rope, ("paired", "vjepa2"))
     at_least("model.predictor.window", model.predictor.window, 1)
+    at_least("model.predictor.trained_grid", model.predictor.trained_grid, 1)
     at_least("model.action_block", model.action_block, 1)
     at_least("model.action_dim", model.action_dim, 1)
     at_least("model.proprioception_dim", model.proprioception_dim, 0)
@@ -128,12 +154,37 @@ def _check_world_model(model: ModelConfig) -> None:
             "number of environment steps apart; set model.action_block="
             f"{near_multiple(model.action_block, frames)}, or model.encoder.frames_per_step=1"
         )
-    timm_name(model)
+    if model.encoder.timm is not None and model.frozen is None:
+        raise ConfigError(
+            f"model.encoder.timm={model.encoder.timm}: a timm model is used as it is; set model.frozen=timm/"
+            f"{model.encoder.timm}"
+        )
     if model.frozen is not None and encoder.projector.pool == "flatten":
         raise ConfigError(
             "model.encoder.projector.pool=flatten: a projector would never be trained on a frozen encoder; "
             "set pool=none (patch tokens) or mean (their mean)"
         )
+
+
+def _check_tokens(model: ModelConfig) -> None:
+    """Refuse what a world model of tokens has no use for."""
+    at_least("model.tokens.num_codes", model.tokens.num_codes, 2)
+    at_least("model.tokens.latent_dim", model.tokens.latent_dim, 1)
+    fixed = {
+        "model.encoder.frames_per_step": (model.encoder.frames_per_step, 1),
+        "model.encoder.attention": (model.encoder.attention, "step"),
+        "model.encoder.projector.pool": (model.encoder.projector.pool, "none"),
+        "model.frozen": (model.frozen, None),
+        "model.heads": (model.heads, []),
+        "model.latent_norm": (model.latent_norm, "none"),
+        "model.target": (model.target, "none"),
+        "model.predictor.conditioning": (model.predictor.conditioning, "tokens"),
+        "model.predictor.window": (model.predictor.window, None),
+        "model.predictor.trained_grid": (model.predictor.trained_grid, None),
+    }
+    for name, (value, expected) in fixed.items():
+        if value != expected:
+            raise ConfigError(f"{name}={value}: with objective.kind=iris it is {expected} (objective=iris)")
 
 
 def _check_fit(config: TrainConfig) -> None:
@@ -146,7 +197,7 @@ def _check_fit(config: TrainConfig) -> None:
             f"data.num_frames={data.num_frames}: a clip has {data.num_frames} frames; tubelet_size={tubelet} "
             f"needs a multiple of {tubelet}; set data.num_frames={near_multiple(data.num_frames, tubelet)}"
         )
-    if config.objective.kind == "dynamics" and data.num_frames is not None:
+    if config.objective.kind in WORLD_KINDS and data.num_frames is not None:
         if data.num_frames < 2 * tubelet:
             raise ConfigError(
                 f"data.num_frames={data.num_frames}: a window needs two latent steps, of {tubelet} frames "
@@ -172,6 +223,8 @@ def _check_fit(config: TrainConfig) -> None:
 def check_objective(config: TrainConfig) -> None:
     """Refuse loss terms that there are not for this kind of training, or that nothing would learn from."""
     objective = config.objective
+    if objective.kind == "none":
+        return
     one_of("objective.kind", objective.kind, tuple(TERMS))
     if objective.loss is not None:
         one_of("objective.loss", objective.loss, LOSSES)

@@ -35,13 +35,14 @@ def test_a_toy_case_gives_a_table_and_a_record(tmp_path, capsys):
 
 
 def test_a_weight_that_differs_gives_no_figure(monkeypatch, capsys, tmp_path):
-    right = pretrain_step.from_vjepa2
+    right = pretrain_step.from_transformers
 
-    def wrong(tensors, *, num_heads, predictor_heads):
-        ours = right(tensors, num_heads=num_heads, predictor_heads=predictor_heads)
-        return ours | {"encoder.norm.bias": ours["encoder.norm.bias"] + 1e-2}
+    def wrong(tensors, config):
+        found = right(tensors, config)
+        found.tensors["encoder.norm.bias"] = found.tensors["encoder.norm.bias"] + 1e-2
+        return found
 
-    monkeypatch.setattr(pretrain_step, "from_vjepa2", wrong)
+    monkeypatch.setattr(pretrain_step, "from_transformers", wrong)
     assert pretrain_step.main([*TOY, "--out", str(tmp_path / "step")]) == 1
     said = capsys.readouterr()
     assert said.out == "" and "ours fp32: the loss after 0 updates" in said.err

@@ -67,6 +67,12 @@ def test_causal_multi_block_sees_only_the_first_steps():
     assert int((masks.target // GRID.p).max()) == GRID.t - 1
 
 
+def test_block_hides_the_same_places_of_every_latent_step():
+    image, clip = (masking.block(Grid(t, 14, 14), 4, generator()) for t in (1, 3))
+    for one, three in ((image.context, clip.context), (image.target, clip.target)):
+        assert torch.equal(three, torch.cat([one, one + 196, one + 2 * 196], dim=1))
+
+
 def test_block_context_is_less_the_targets():
     masks = masking.block(Grid(1, 14, 14), 4, generator())
     target = [set(row.tolist()) for row in masks.target]

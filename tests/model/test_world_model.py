@@ -43,6 +43,19 @@ def test_uint8_and_float_agree_and_other_sizes_are_resized():
     torch.testing.assert_close(model.prepare(frames)[inner], model.prepare(square)[inner])
 
 
+def test_clips_encoded_in_pieces_equal_all_at_once(monkeypatch):
+    model = build()
+    clips = torch.rand(5, 2, 3, 16, 16)
+    whole = model.encode(clips)  # with gradients: at once
+    monkeypatch.setattr("worldjepa.model.frames.PIECE", 2 * 2 * 16 * 16)
+    encoder, sizes = model.target_encoder, []
+    assert encoder is not None
+    encoder.register_forward_hook(lambda module, given, found: sizes.append(len(found)))
+    with torch.no_grad():
+        torch.testing.assert_close(model.encode(clips), whole)
+    assert sizes == [2, 2, 1]
+
+
 @pytest.mark.parametrize(
     ("frames", "message"),
     [

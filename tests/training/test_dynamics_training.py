@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 import worldjepa
 from tests.training.tiny_world import EMA, EMA_WEIGHTS, Windows, settings, sums, trainer
 from worldjepa.artifact import latest_checkpoint
-from worldjepa.build import build_model, build_objective
+from worldjepa.build import build_model
+from worldjepa.build_objective import build_objective
 from worldjepa.schema import ConfigError
 from worldjepa.training import distributed
 from worldjepa.training.checkpoint import KeyMismatchError, load_checkpoint

@@ -71,7 +71,7 @@ def test_a_timm_backbone_is_built_without_pretrained_weights_when_loaded(tmp_pat
     run.batches = lambda step: Grown(config, step)
     assert run.run()
     loaded = worldjepa.load(tmp_path, device="cpu")
-    assert asked == [True, False]
+    assert asked[0] and not any(asked[1:])
     frames = next(Grown(config, 0)).frames
     assert torch.equal(loaded.encode(frames), run.model.eval().encode(frames))
     assert loaded.encode(frames).shape == (8, 4, 1, 512)

@@ -6,7 +6,8 @@ import json
 import torch
 
 from worldjepa.artifact import latest_checkpoint
-from worldjepa.build import build_model, build_objective, build_strategies
+from worldjepa.build import build_model
+from worldjepa.build_objective import build_objective, build_strategies
 from worldjepa.config import TrainConfig
 from worldjepa.data.clips.badfiles import BadFileLog
 from worldjepa.schema import from_dict

@@ -26,12 +26,13 @@ from worldjepa.model.layers.cache import KeyValues, Past
 from worldjepa.model.layers.linear import Linear
 from worldjepa.model.layers.modulation import PLAIN, AdaLN, Modulation
 from worldjepa.model.layers.rope import CONVENTIONS, Rotary, grid_positions, rotary
+from worldjepa.model.step_predictor import StepPredictor
 from worldjepa.types import Grid
 
 CONDITIONING = ("adaln", "tokens")
 
 
-class ActionPredictor(nn.Module):
+class ActionPredictor(StepPredictor):
     """Predict latent i+1 from latents up to i and the actions that leave them.
 
     Args:
@@ -43,6 +44,8 @@ class ActionPredictor(nn.Module):
         conditioning: adaln or tokens.
         window: how many latent steps a step sees in each layer, its own included; None for all.
         rope: paired (relative) or vjepa2 (published weights').
+        trained_grid: rows and columns of the grid that the weights were trained on; positions on another grid
+            are scaled to it. None: the grid itself.
 
     Raises:
         ValueError: an unknown ``conditioning`` or ``rope``, a window below 1, or a width the heads do not
@@ -63,6 +66,7 @@ class ActionPredictor(nn.Module):
         conditioning: str = "adaln",
         window: int | None = None,
         rope: str = "paired",
+        trained_grid: int | None = None,
     ):
         super().__init__()
         for name, value, known in (("conditioning", conditioning, CONDITIONING), ("rope", rope, CONVENTIONS)):
@@ -90,7 +94,11 @@ class ActionPredictor(nn.Module):
         self.norm = nn.LayerNorm(dim, eps=NORM_EPS)
         self.proj = Linear(dim, latent_dim)
         self.extra = 0 if adaln else 1 + bool(proprioception_dim)  # tokens of a step that are no latents
-        positions = torch.cat([torch.zeros(self.extra, 3), grid_positions(self.grid)])
+        self.trained_grid = trained_grid
+        positions = grid_positions(self.grid)
+        if trained_grid is not None:
+            positions[:, 1:] *= trained_grid / torch.tensor(grid)
+        positions = torch.cat([torch.zeros(self.extra, 3), positions])
         self.register_buffer("places", positions, persistent=False)
         self._init_weights()
 

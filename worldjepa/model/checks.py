@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from worldjepa.model.action_predictor import ActionPredictor
+from worldjepa.model.step_predictor import StepPredictor
 
 
-def check_actions(actions: Tensor, rows: int, predictor: ActionPredictor) -> None:
+def check_actions(actions: Tensor, rows: int, predictor: StepPredictor) -> None:
     """Raise ``ValueError`` unless actions are ``[b l a]`` or ``[b s l a]`` of a context of ``rows`` rows."""
     if actions.ndim not in (3, 4):
         raise ValueError(
@@ -30,7 +30,7 @@ def check_context(
     past_actions: Tensor | None,
     lengths: Tensor | None,
     proprioception: Tensor | None,
-    predictor: ActionPredictor,
+    predictor: StepPredictor,
 ) -> None:
     """Raise ``ValueError`` if a context does not fit the predictor, or its parts each other."""
     p, d = predictor.grid.p, predictor.latent_dim
@@ -77,7 +77,7 @@ def _check_lengths(lengths: Tensor, b: int, t: int) -> None:
         raise ValueError(f"lengths must lie in 1..{t}, the latents given, got {lengths.tolist()}")
 
 
-def _check_width(name: str, actions: Tensor, predictor: ActionPredictor) -> None:
+def _check_width(name: str, actions: Tensor, predictor: StepPredictor) -> None:
     if actions.shape[-1] != predictor.action_dim:
         raise ValueError(
             f"{name} have width {actions.shape[-1]} and the model's action blocks {predictor.action_dim} "

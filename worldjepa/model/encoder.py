@@ -26,7 +26,7 @@ from worldjepa.model.projector import Projector
 from worldjepa.types import Grid
 
 ATTENTION = ("full", "step", "causal", "factorised")
-POSITIONS = ("rope", "sincos")
+POSITIONS = ("rope", "sincos", "sincos_thirds")
 
 
 class VideoEncoder(nn.Module):
@@ -143,7 +143,8 @@ class VideoEncoder(nn.Module):
     def _add_positions(self, x: Tensor, grid: Grid, ids: Tensor | None) -> Tensor:
         if self.positions == "rope":
             return x
-        table = grid_sincos(grid, self.dim, self.attention != "step", x.device)
+        thirds = self.positions == "sincos_thirds"
+        table = grid_sincos(grid, self.dim, self.attention != "step", x.device, thirds)
         return x + (table if ids is None else table[0][ids]).to(x.dtype)
 
     def _transform(self, x: Tensor, grid: Grid, ids: Tensor | None, parts: tuple[int, ...]) -> Tensor:

@@ -15,39 +15,53 @@ from worldjepa.model.frames import PIXEL_MEAN, PIXEL_STD
 from worldjepa.types import Grid
 
 
+def timm_settings(name: str) -> Any:
+    """Return what timm's registry says of a model (input size, pixel statistics, ...), None if unknown.
+
+    ``name`` must be plain, with or without a tag: it never names a place to download code or weights from.
+    """
+    try:
+        return timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    except RuntimeError:  # a tag that it does not have
+        return None
+
+
 class TimmBackbone(nn.Module):
     """A timm model as an encoder of single frames: the patch tokens, or the last map of features.
 
     Frames come normalised as everywhere here (ImageNet's statistics) and are normalised as the backbone was
-    trained. ``name`` must be a plain one of timm's registry, which never names a place to download code or
-    weights from; ``pretrained`` fetches the registry's own weights.
+    trained: its statistics are kept with its weights. ``name`` must be a plain one of timm's registry;
+    ``pretrained`` fetches the registry's own weights, all of them or none.
+
+    Raises:
+        ValueError: a name that timm does not know.
     """
 
-    scale: Tensor
-    shift: Tensor
+    pixel_mean: Tensor
+    pixel_std: Tensor
 
     def __init__(self, name: str, *, image_size: int, pretrained: bool):
         super().__init__()
-        if not timm.is_model(name):
+        registered = timm_settings(name)
+        if registered is None:
             near = ", ".join(timm.list_models(f"{name[:12]}*")[:5])
             raise ValueError(
                 f"timm has no model {name!r}; pass a plain name of its registry, such as "
                 f"vit_small_patch14_dinov2{f'; there are {near}' if near else ''}"
             )
-        registered = timm.get_pretrained_cfg(name)
-        sized = registered is not None and registered.fixed_input_size  # its positions are for one size
-        settings: dict[str, Any] = {"img_size": image_size} if sized else {}
-        self.net: Any = timm.create_model(name, pretrained=pretrained, num_classes=0, **settings)
-        mean, std = (torch.tensor(self.net.pretrained_cfg[key]) for key in ("mean", "std"))
-        ours = torch.tensor(PIXEL_MEAN), torch.tensor(PIXEL_STD)
-        self.register_buffer("scale", (ours[1] / std).view(3, 1, 1), persistent=False)
-        self.register_buffer("shift", ((ours[0] - mean) / std).view(3, 1, 1), persistent=False)
+        settings: dict[str, Any] = {"img_size": image_size} if registered.fixed_input_size else {}
+        # with its classifier, which goes at once: without one timm would load in silence what it finds
+        self.net: Any = timm.create_model(name, pretrained=pretrained, **settings)
+        self.net.reset_classifier(0)
+        self.register_buffer("pixel_mean", torch.tensor(registered.mean))
+        self.register_buffer("pixel_std", torch.tensor(registered.std))
+        self.name, self.image_size = name, image_size
         self.latent_dim: int = self.net.num_features
 
     def tokens(self, frames: Float[Tensor, "b f c y x"]) -> Float[Tensor, "b t p d"]:
         """Return the tokens of each frame, row by row."""
         b = frames.shape[0]
-        features = self.net.forward_features(frames.flatten(0, 1) * self.scale + self.shift)
+        features = self.net.forward_features(self._renormalised(frames.flatten(0, 1)))
         if features.ndim == 3:
             features = features[:, getattr(self.net, "num_prefix_tokens", 0) :]
         elif getattr(self.net, "output_fmt", "NCHW") == "NHWC":
@@ -55,6 +69,12 @@ class TimmBackbone(nn.Module):
         else:
             features = rearrange(features, "n d y x -> n (y x) d")
         return features.unflatten(0, (b, -1))
+
+    def _renormalised(self, frames: Float[Tensor, "n c y x"]) -> Float[Tensor, "n c y x"]:
+        """Return frames normalised by our statistics as normalised by the backbone's."""
+        mean, std = self.pixel_mean.view(3, 1, 1), self.pixel_std.view(3, 1, 1)
+        our_mean, our_std = (frames.new_tensor(x).view(3, 1, 1) for x in (PIXEL_MEAN, PIXEL_STD))
+        return frames * (our_std / std) + (our_mean - mean) / std
 
     def latent_grid(self, y: int, x: int) -> tuple[int, int]:
         """Return the rows and columns of tokens of a ``y`` x ``x`` frame.
@@ -83,7 +103,7 @@ class FrozenEncoder(nn.Module):
     ``pool``: none (patch tokens are the latents) or mean (one pooled latent a step).
     """
 
-    frames_per_step = 1
+    frames_per_step, attention = 1, "step"
 
     def __init__(self, backbone: VideoEncoder | TimmBackbone, *, pool: str = "none"):
         super().__init__()

@@ -85,20 +85,21 @@ def block(
     target_aspect: tuple[float, float] = (0.75, 1.5),
     context_scale: tuple[float, float] = (0.85, 1.0),
 ) -> Masks:
-    """Predict a few blocks from one large block less them (I-JEPA)."""
-    whole = (1.0, 1.0)
-    target_size = _block_size(grid, generator, target_scale, target_aspect, whole)
-    context_size = _block_size(grid, generator, context_scale, whole, whole)
-    target = _draw_blocks(grid, batch_size, generator, target_size, num_targets)
-    context = _draw_blocks(grid, batch_size, generator, context_size, 1) & ~target
+    """Predict a few blocks from one large block less them (I-JEPA), at the same places of every latent step."""
+    image, whole = Grid(1, grid.h, grid.w), (1.0, 1.0)
+    target_size = _block_size(image, generator, target_scale, target_aspect, whole)
+    context_size = _block_size(image, generator, context_scale, whole, whole)
+    target = _draw_blocks(image, batch_size, generator, target_size, num_targets)
+    context = _draw_blocks(image, batch_size, generator, context_size, 1) & ~target
     for _ in range(REDRAWS):
         empty = ~context.any(dim=1)
         if not empty.any():
             break
-        target[empty] = _draw_blocks(grid, int(empty.sum()), generator, target_size, num_targets)
+        target[empty] = _draw_blocks(image, int(empty.sum()), generator, target_size, num_targets)
         context[empty] = ~target[empty]
-    _uncover(target, context, grid, generator)
-    return _masks(context, target, generator)
+    _uncover(target, context, image, generator)
+    masks = _masks(context, target, generator)
+    return Masks(_in_every_step(masks.context, grid), _in_every_step(masks.target, grid))
 
 
 def future(grid: Grid, batch_size: int, generator: Generator, *, context_share: float = 0.5) -> Masks:
@@ -230,6 +231,11 @@ def _context_steps(grid: Grid, share: float) -> int:
 def _needs_time(grid: Grid, who: str) -> None:
     if grid.t < 2:
         raise ValueError(f"{who} needs at least 2 latent steps, the clip has {grid.t}; raise data.num_frames")
+
+
+def _in_every_step(ids: Int[Tensor, "b k"], grid: Grid) -> Int[Tensor, "b tk"]:
+    """Return the ids of places of an image in all latent steps of a clip."""
+    return (ids.unsqueeze(1) + grid.p * torch.arange(grid.t).unsqueeze(1)).flatten(1)
 
 
 def _masks(context: Tensor, target: Tensor, generator: Generator) -> Masks:

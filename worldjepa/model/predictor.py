@@ -77,8 +77,9 @@ class MaskedPredictor(nn.Module):
             sequences += [context, token.expand(*mask.target.shape, -1)]
         x, table = torch.cat(sequences, dim=1), None
         ids = torch.cat([ids for mask in masks for ids in (mask.context, mask.target)], dim=1)
-        if self.positions == "sincos":
-            x = x + grid_sincos(grid, self.dim, True, x.device)[0][ids].to(x.dtype)
+        if self.positions != "rope":
+            thirds = self.positions == "sincos_thirds"
+            x = x + grid_sincos(grid, self.dim, True, x.device, thirds)[0][ids].to(x.dtype)
         else:
             table = grid_rotary(grid, self.head_dim, self.rope, True, x.dtype, x.device).take(ids)
         parts = tuple(mask.context.shape[1] + mask.target.shape[1] for mask in masks)

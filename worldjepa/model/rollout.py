@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from worldjepa.model.action_predictor import ActionPredictor
 from worldjepa.model.layers.attention import PADDING
 from worldjepa.model.layers.cache import KeyValues, Past
+from worldjepa.model.step_predictor import StepPredictor
 
 Norm = Callable[[Tensor], Tensor]
 
@@ -47,7 +47,7 @@ class State:
 
 
 def begin(
-    predictor: ActionPredictor,
+    predictor: StepPredictor,
     latents: Float[Tensor, "b t p d"],
     past_actions: Float[Tensor, "b l a"] | None = None,
     *,
@@ -83,7 +83,7 @@ def begin(
 
 
 def advance(
-    predictor: ActionPredictor, state: State, actions: Float[Tensor, "b a"], norm: Norm
+    predictor: StepPredictor, state: State, actions: Float[Tensor, "b a"], norm: Norm
 ) -> tuple[State, Float[Tensor, "b p d"]]:
     """Predict the latent after the pending one under scaled ``actions``; it is the next pending one."""
     valid = _valid(state, predictor)
@@ -97,7 +97,7 @@ def advance(
 
 
 def futures(
-    predictor: ActionPredictor, state: State, actions: Float[Tensor, "b s l a"], norm: Norm
+    predictor: StepPredictor, state: State, actions: Float[Tensor, "b s l a"], norm: Norm
 ) -> Float[Tensor, "b s l p d"]:
     """Predict ``l`` latent steps for each of ``s`` candidates, in place where no gradient is wanted."""
     b, s, horizon, _ = actions.shape
@@ -126,7 +126,7 @@ def futures(
 
 
 def predict_futures(
-    predictor: ActionPredictor,
+    predictor: StepPredictor,
     latents: Float[Tensor, "b t p d"],
     actions: Float[Tensor, "b s l a"],
     *,
@@ -140,7 +140,7 @@ def predict_futures(
     return futures(predictor, state, actions, norm)
 
 
-def restart(predictor: ActionPredictor, state: State, rows: Int[Tensor, " r"], fresh: State) -> State:
+def restart(predictor: StepPredictor, state: State, rows: Int[Tensor, " r"], fresh: State) -> State:
     """Return ``state`` with rows ``rows`` standing where ``fresh`` stands.
 
     What lies before the beginnings of all rows is dropped: it would grow with every restart.
@@ -171,7 +171,7 @@ def _positions(state: State, count: int) -> Int[Tensor, "*b l"]:
     return numbers if state.first is None else numbers - state.first.unsqueeze(1)
 
 
-def _valid(state: State, predictor: ActionPredictor) -> Bool[Tensor, "b m"] | None:
+def _valid(state: State, predictor: StepPredictor) -> Bool[Tensor, "b m"] | None:
     """Return which of the tokens kept of the past a row really had."""
     kept = next((layer.keys.shape[2] for layer in state.past if layer is not None), 0)
     if state.first is None or not kept:
@@ -189,12 +189,12 @@ def _last(layer: KeyValues | None, tokens: int | None) -> KeyValues | None:
     return layer.last(tokens) if tokens else None
 
 
-def _within(layer: KeyValues | None, predictor: ActionPredictor) -> KeyValues | None:
+def _within(layer: KeyValues | None, predictor: StepPredictor) -> KeyValues | None:
     """Return of what is kept the part that the next step sees: the window less that step."""
     return _last(layer, None if predictor.window is None else (predictor.window - 1) * predictor.step_tokens)
 
 
-def _joined(before: KeyValues | None, now: KeyValues, predictor: ActionPredictor) -> KeyValues | None:
+def _joined(before: KeyValues | None, now: KeyValues, predictor: StepPredictor) -> KeyValues | None:
     return _within(now if before is None else before.append(now.keys, now.values), predictor)
 
 

@@ -8,21 +8,30 @@ pooled latent.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from worldjepa.hub import push
 from worldjepa.model.action_predictor import ActionPredictor
 from worldjepa.model.action_stats import ActionStats
 from worldjepa.model.checks import check_actions, check_context, check_rows
 from worldjepa.model.encoder import VideoEncoder, normalise_latents
-from worldjepa.model.frames import as_unit_range, fit_frames, normalise_pixels
+from worldjepa.model.frames import as_unit_range, fit_frames, normalise_pixels, pieces
 from worldjepa.model.frozen import FrozenEncoder
+from worldjepa.model.iris.dynamics import TokenDynamics
+from worldjepa.model.iris.tokenizer import FrameTokenizer
 from worldjepa.model.predictor import MaskedPredictor
+from worldjepa.model.pretrained import save_model
 from worldjepa.model.rollout import State, advance, begin, futures, restart
+from worldjepa.model.step_predictor import StepPredictor
 
 Policy = Callable[[Tensor], Tensor]
 
@@ -52,15 +61,19 @@ class WorldModel(nn.Module):
         action_block: environment steps of a latent step.
         image_size: side in pixels that frames are brought to.
         latent_norm: ``layer`` (LayerNorm without affine) or ``none``; applied to every latent handed out.
+
+    ``facts`` is what is known of its training (``worldjepa.load`` fills it): plain data for the model card.
     """
+
+    facts: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(
         self,
         *,
-        encoder: VideoEncoder | FrozenEncoder,
+        encoder: VideoEncoder | FrozenEncoder | FrameTokenizer,
         target_encoder: VideoEncoder | None = None,
         masked_predictor: MaskedPredictor | None = None,
-        predictor: ActionPredictor | None = None,
+        predictor: ActionPredictor | TokenDynamics | None = None,
         heads: Mapping[str, nn.Module] | None = None,
         action_stats: ActionStats | None = None,
         action_block: int = 1,
@@ -98,9 +111,9 @@ class WorldModel(nn.Module):
         Raises:
             ValueError: another number of axes, dtype or range, or frames that do not fill latent steps.
         """
-        x = self.prepare(frames)
         encoder = self.encoder if self.target_encoder is None else self.target_encoder
-        return self.normalise(encoder(x))
+        parts = pieces(self.prepare(frames))
+        return self.normalise(torch.cat([encoder(part) for part in parts]))
 
     def prepare(self, frames: Shaped[Tensor, "..."]) -> Float[Tensor, "b f 3 side side"]:
         """Resize, crop and normalise frames as in training (see ``encode`` for what may be passed)."""
@@ -244,7 +257,38 @@ class WorldModel(nn.Module):
         said = {name: head(future) for name, head in self.heads.items()}
         return Imagined(future, torch.stack(taken, dim=1), said)
 
-    def _predictor(self, what: str) -> ActionPredictor:
+    def save_pretrained(self, folder: str | Path, *, licence: str | None = None) -> Path:
+        """Write the model for ``worldjepa.load``, with a card: safetensors and JSON; return the folder.
+
+        Args:
+            folder: made if need be; a model that is there is replaced.
+            licence: of the weights, as the hub names it, such as ``apache-2.0``.
+
+        Raises:
+            BlueprintError: a model with parts of your own, or not in float32.
+        """
+        return save_model(self, folder, facts=self.facts, licence=licence)
+
+    def push_to_hub(
+        self, repo_id: str, *, licence: str | None = None, private: bool = False, revision: str | None = None
+    ) -> str:
+        """Publish the model on the Hugging Face hub; return its address, pinned to the commit.
+
+        Args:
+            repo_id: ``owner/name``, made if need be.
+            licence: as in ``save_pretrained``.
+            private: for a repository that is made.
+            revision: a branch, made if need be; left out, the main one.
+
+        Raises:
+            BlueprintError: as in ``save_pretrained``.
+            HubError: it cannot be pushed. ImportError: huggingface_hub is not installed.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            save_model(self, folder, facts=self.facts, licence=licence, name=repo_id)
+            return push(Path(folder), repo_id, private=private, revision=revision)
+
+    def _predictor(self, what: str) -> StepPredictor:
         if self.predictor is None:
             raise ValueError(
                 f"{what} needs a model trained with actions, and this one was trained from video alone; "

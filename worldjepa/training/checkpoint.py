@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import platform
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -19,8 +17,6 @@ from typing import Any
 
 import torch
 import yaml
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from worldjepa.artifact import (
@@ -36,11 +32,14 @@ from worldjepa.artifact import (
     verify_folder,
     write_folder,
 )
+from worldjepa.plain_data import read_json, read_yaml
+from worldjepa.tensorfile import read_tensors, write_tensors
 
 logger = logging.getLogger(__name__)
 
 _PACKAGES = ("worldjepa", "torch", "torchvision", "numpy", "safetensors", "av", "decord", "torchcodec")
 _FILES = ("config.yaml", "model.safetensors", "train_state.safetensors", "train_state.json")
+_DATA = (".yaml", ".json", ".safetensors")
 _LISTED = 10
 
 
@@ -90,6 +89,25 @@ def save_checkpoint(
     if is_whole(path):
         logger.info("%s is already saved", path)
         return path
+    write_checkpoint(path, step, config=config, model=model, optimizer=optimizer, record=record)
+    try:
+        point_latest(path)
+        prune_checkpoints(run_dir, keep_last=keep_last, keep_every=keep_every)
+    except OSError as error:  # the checkpoint itself stands, and neither step is needed to resume
+        logger.warning("%s is saved, but tidying up after it failed: %s", path, error)
+    return path
+
+
+def write_checkpoint(
+    path: Path,
+    step: int,
+    *,
+    config: Mapping[str, Any],
+    model: Mapping[str, Tensor],
+    optimizer: Mapping[str, Tensor],
+    record: Mapping[str, Any],
+) -> None:
+    """Write one checkpoint folder, whole or not at all; arguments and errors are ``save_checkpoint``'s."""
     state = {"step": step, "record": dict(record), "versions": package_versions()}
     writers: dict[str, Writer] = {
         "config.yaml": _text(yaml.safe_dump(dict(config), sort_keys=False)),
@@ -98,12 +116,6 @@ def save_checkpoint(
         "train_state.json": _text(json.dumps(state, indent=2) + "\n"),
     }
     write_folder(path, writers)
-    try:
-        point_latest(path)
-        prune_checkpoints(run_dir, keep_last=keep_last, keep_every=keep_every)
-    except OSError as error:  # the checkpoint itself stands, and neither step is needed to resume
-        logger.warning("%s is saved, but tidying up after it failed: %s", path, error)
-    return path
 
 
 def load_checkpoint(path: Path | str, *, with_optimizer: bool = True) -> Checkpoint:
@@ -116,13 +128,22 @@ def load_checkpoint(path: Path | str, *, with_optimizer: bool = True) -> Checkpo
     for name in _FILES:
         if not (path / name).exists():
             raise TornFolderError(f"{path} is whole, but holds no {name}: it is not a checkpoint")
-    state = json.loads((path / "train_state.json").read_text(encoding="utf-8"))
+    for file in path.iterdir():
+        if file.suffix not in _DATA:
+            raise TornFolderError(f"{path} holds {file.name}, which no checkpoint has; nothing was read")
+    state, config = read_json(path / "train_state.json"), read_yaml(path / "config.yaml")
+    parts = {"step": int, "record": dict, "versions": dict}
+    found = state if isinstance(state, dict) else {}
+    wrong = [name for name, kind in parts.items() if type(found.get(name)) is not kind]
+    if wrong or not isinstance(config, dict):
+        what = f"train_state.json has no {wrong[0]}" if wrong else "config.yaml holds no settings"
+        raise TornFolderError(f"{path} is whole, but its {what}: it is not a checkpoint")
     return Checkpoint(
         path=path,
         step=state["step"],
-        config=yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8")),
-        model=load_file(path / "model.safetensors"),
-        optimizer=load_file(path / "train_state.safetensors") if with_optimizer else {},
+        config=config,
+        model=read_tensors(path / "model.safetensors"),
+        optimizer=read_tensors(path / "train_state.safetensors") if with_optimizer else {},
         record=state["record"],
         versions=state["versions"],
     )
@@ -175,10 +196,15 @@ def restore_module(module: nn.Module, tensors: Mapping[str, Tensor], *, source: 
     Raises ``KeyMismatchError`` listing missing, unexpected and differently shaped keys, before anything
     is changed.
     """
+    check_fit(module, tensors, source=source)
     names = {clean_name(name): name for name in module.state_dict()}
-    own = {clean: tuple(t.shape) for clean, t in zip(names, module.state_dict().values(), strict=True)}
-    _check_keys(own, {name: tuple(t.shape) for name, t in tensors.items()}, source, "the model")
     module.load_state_dict({names[name]: tensor for name, tensor in tensors.items()})
+
+
+def check_fit(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str = "checkpoint") -> None:
+    """Raise ``KeyMismatchError`` unless ``tensors`` are those of ``module``, by name and shape."""
+    own = {clean_name(name): tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    _check_keys(own, {name: tuple(t.shape) for name, t in tensors.items()}, source, "the model")
 
 
 def optimizer_tensors(
@@ -255,23 +281,4 @@ def _text(text: str) -> Writer:
 
 
 def _tensors(tensors: Mapping[str, Tensor]) -> Writer:
-    """Return a writer of a safetensors file; tensors that share memory are written apart."""
-
-    def write(path: Path) -> None:
-        plain: dict[str, Tensor] = {}
-        seen: set[int] = set()
-        for name, tensor in tensors.items():
-            tensor = tensor.detach().cpu().contiguous()
-            storage = tensor.untyped_storage()
-            partial = storage.nbytes() != tensor.nbytes
-            plain[name] = tensor.clone() if partial or storage.data_ptr() in seen else tensor
-            seen.add(storage.data_ptr())
-        try:
-            save_file(plain, path)
-        except SafetensorError as error:
-            code = re.search(r"\(os error (\d+)\)", str(error))  # it hides the errno in its text
-            if code is None:
-                raise
-            raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
-
-    return write
+    return lambda path: write_tensors(path, tensors)

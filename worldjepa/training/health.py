@@ -24,7 +24,7 @@ class Gauges:
     ``raw_std`` and ``raw_scale`` (root mean square): of the encoder's output before LayerNorm, which
     hides a shrinking scale. ``effective_rank``: 1 to d. ``cosine``: mean over pairs of clips, of latents
     pooled over the clip. ``predictor``: the predictor's loss; ``copy_nearest`` and ``mean_latent``:
-    those of two predictors that learnt nothing.
+    those of two predictors that learnt nothing (NaN where no latents are predicted).
     """
 
     std: float
@@ -33,9 +33,9 @@ class Gauges:
     raw_scale: float
     effective_rank: float
     cosine: float
-    predictor: float
-    copy_nearest: float
-    mean_latent: float
+    predictor: float = math.nan
+    copy_nearest: float = math.nan
+    mean_latent: float = math.nan
 
 
 @torch.no_grad()
@@ -51,21 +51,21 @@ def measure(
 
     ``raw`` is the target encoder's output for the full clips and ``targets`` the same as the loss sees
     it; ``predictions[i] [b m_i d]`` belongs to ``masks[i]``; ``loss(prediction, target)`` is the run's
-    own (what it returns is averaged).
+    own (what it returns is averaged). Without predictions the latents may be those of some tokens only.
     """
-    if raw.shape[0] < 2 or raw.shape[1] != grid.n:
+    if raw.shape[0] < 2 or (predictions and raw.shape[1] != grid.n):
         raise ValueError(f"got latents {tuple(raw.shape)}; gauges need 2 clips or more of {grid.n} tokens")
     raw, targets = raw.float(), targets.float()
     scale = targets.square().mean().sqrt().clamp_min(torch.finfo(torch.float32).tiny)
     spread, raw_spread = spread_over_clips(targets) / scale, spread_over_clips(raw)
-    losses = []
+    losses: list[list[float]] = []
     mean = targets.mean(dim=(0, 1))
     for prediction, mask in zip(predictions, masks, strict=True):
         truth = _take(targets, mask.target)
         copied = _take(targets, nearest_visible(mask, grid))
         guesses = (prediction.float(), copied, mean.expand_as(truth))
         losses.append([loss(guess, truth).mean().item() for guess in guesses])
-    predicted, copied, constant = (sum(column) / len(losses) for column in zip(*losses, strict=True))
+    compared = [sum(column) / len(losses) for column in zip(*losses, strict=True)]
     return Gauges(
         std=spread.mean().item(),
         std_lowest=spread.min().item(),
@@ -73,9 +73,7 @@ def measure(
         raw_scale=raw.square().mean().sqrt().item(),
         effective_rank=effective_rank(_some_rows(targets.flatten(0, 1))),
         cosine=mean_cosine(targets.mean(dim=1)),
-        predictor=predicted,
-        copy_nearest=copied,
-        mean_latent=constant,
+        **dict(zip(("predictor", "copy_nearest", "mean_latent"), compared, strict=False)),
     )
 
 

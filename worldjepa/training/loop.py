@@ -28,6 +28,7 @@ from worldjepa.training import distributed
 from worldjepa.training.alarm import HealthMonitor
 from worldjepa.training.checkpoint import (
     Checkpoint,
+    KeyMismatchError,
     optimizer_tensors,
     restore_module,
     restore_optimizer,
@@ -139,6 +140,8 @@ class Trainer:
             metrics["ema_momentum"] = momentum = ema_momentum(step, self.total, config.optim)
             if finite:
                 update_target(self.model.target_encoder, self.model.encoder, momentum)
+                for copy, source in self.objective.copies:
+                    update_target(copy, source, momentum)
         self.optimizer.zero_grad(set_to_none=True)
         return StepResult(metrics, seen, finite)
 
@@ -237,7 +240,7 @@ class Trainer:
             book.note(f"ALARM: {alarm.seen}\n  what to try: {alarm.advice}")
         if self.monitor.hint is not None:
             book.note(f"note: {self.monitor.hint.seen} {self.monitor.hint.advice}")
-        return asdict(gauges)
+        return {name: value for name, value in asdict(gauges).items() if not math.isnan(value)}
 
     # --- checkpoints -----------------------------------------------------------------------------
 
@@ -276,5 +279,8 @@ class Trainer:
         theirs = {name.removeprefix(_AUXILIARY): tensor for name, tensor in auxiliary.items()}
         restore_module(self.objective.auxiliary, theirs, source=source)
         restore_optimizer(self.optimizer, self.objective.named_parameters(), moments, source=source)
-        self.step, self.skipped = checkpoint.step, checkpoint.record["skipped"]
-        self.monitor.restore(checkpoint.record["health"])
+        try:
+            self.monitor.restore(checkpoint.record["health"])
+            self.step, self.skipped = checkpoint.step, int(checkpoint.record["skipped"])
+        except (KeyError, TypeError) as error:
+            raise KeyMismatchError(f"{source}: its record is not a training run's ({error!r})") from error

@@ -1,4 +1,4 @@
-"""Where a frozen encoder comes from: a run of ours (its settings and weights), or timm (by name)."""
+"""Where a frozen encoder comes from: a run or converted weights (settings and tensors), or timm (by name)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from dataclasses import asdict
 from worldjepa.config import TrainConfig
 from worldjepa.config_model import EncoderConfig
 from worldjepa.model.encoder import VideoEncoder
+from worldjepa.model.foreign.timm_weights import resample_timm
+from worldjepa.model.frozen import TimmBackbone
 from worldjepa.schema import ConfigError, from_dict
 from worldjepa.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, restore_module
 from worldjepa.validate import validate
-from worldjepa.validate_model import timm_name
+from worldjepa.validate_model import names_timm, timm_name
 
 
 def adopt_frozen(config: TrainConfig) -> TrainConfig:
@@ -26,9 +28,14 @@ def adopt_frozen(config: TrainConfig) -> TrainConfig:
     """
     if config.model.frozen is None:
         return config
+    if not config.model.frozen:  # as objective=frozen leaves it
+        raise ConfigError(
+            "model.frozen: an encoder is to be frozen and none is named; set model.frozen=FOLDER (of "
+            "python -m worldjepa.convert, or of a run) or model.frozen=timm/NAME"
+        )
     config, pool = copy.deepcopy(config), config.model.encoder.projector
-    if timm_name(config.model) is not None:
-        encoder = EncoderConfig()
+    if names_timm(config.model):
+        encoder = EncoderConfig(timm=timm_name(config.model))
     else:
         source = from_dict(_read(config).config)
         encoder = source.model.encoder
@@ -43,8 +50,10 @@ def adopt_frozen(config: TrainConfig) -> TrainConfig:
     return config
 
 
-def load_frozen(encoder: VideoEncoder, config: TrainConfig) -> None:
+def load_frozen(encoder: VideoEncoder | TimmBackbone, config: TrainConfig) -> None:
     """Load the pretrained weights of ``model.frozen`` (a run or checkpoint of ours) into a fresh encoder.
+
+    Position tables of a timm model are resampled to its image size.
 
     Raises:
         LoadError: there is no such run or checkpoint.
@@ -54,13 +63,17 @@ def load_frozen(encoder: VideoEncoder, config: TrainConfig) -> None:
     names = [name.split(".")[0] for name in checkpoint.model]
     part = "target_encoder." if "target_encoder" in names else "encoder."
     weights = {k.removeprefix(part): v for k, v in checkpoint.model.items() if k.startswith(part)}
+    weights = {k.removeprefix("backbone."): v for k, v in weights.items()}  # of one that was frozen before
+    if isinstance(encoder, TimmBackbone):
+        weights = resample_timm(encoder, weights)
     restore_module(encoder, weights, source=str(checkpoint.path))
 
 
 def encoder_settings(encoder: EncoderConfig) -> dict:
     """Return the keyword arguments of ``VideoEncoder``, without its projector."""
     settings = asdict(encoder)
-    settings.pop("projector")
+    for name in ("projector", "timm"):
+        settings.pop(name)
     return settings
 
 

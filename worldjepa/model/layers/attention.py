@@ -148,9 +148,13 @@ def attend(
 def _attend_past(
     q: Float[Tensor, "heads r n dh"], past: Past, own: KeyValues
 ) -> Float[Tensor, "heads r n dh"]:
-    """Attend to a shared past, if there is one, and to the queries' own; all see all that is given."""
+    """Attend to a shared past, if there is one, and to the queries' own; all see all of it, or all before."""
     q = q * q.shape[-1] ** -0.5
     own_scores = q @ own.keys.transpose(-1, -2)
+    if past.causal:
+        n, m = own_scores.shape[-2:]
+        later = torch.ones(n, m, dtype=torch.bool, device=q.device).triu(m - n + 1)
+        own_scores = own_scores.masked_fill(later, torch.finfo(own_scores.dtype).min)
     if past.shared is None:
         return own_scores.softmax(dim=-1) @ own.values
     rows, n = past.shared.keys.shape[1], q.shape[2]

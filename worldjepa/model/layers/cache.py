@@ -71,12 +71,14 @@ class Past(NamedTuple):
     ``shared``: of ``b`` sequences, each seen by ``s`` neighbouring rows of the queries (``[b s]`` flattened);
     ``valid [b m]``: which of its tokens are real (None: all). ``own``: of the queries' own rows. ``room``:
     how many tokens an ``own`` that begins here is to have space for in place; 0 keeps it functional.
+    ``causal``: a token sees of its own step only what stands before it.
     """
 
     shared: KeyValues | None = None
     own: KeyValues | None = None
     valid: Bool[Tensor, "b m"] | None = None
     room: int = 0
+    causal: bool = False
 
     def grown(self, keys: Tensor, values: Tensor) -> KeyValues:
         """Return ``own`` with the present step's keys and values."""

@@ -41,6 +41,11 @@ class Rotary(NamedTuple):
         """Return the factors of a stretch of tokens."""
         return Rotary(self.cos[:, :, tokens], self.sin[:, :, tokens])
 
+    def then(self, other: Rotary) -> Rotary:
+        """Return the factors of turning by these and then by ``other`` (of ``paired`` rotations only)."""
+        cos, sin = self.cos * other.cos, self.sin * other.sin
+        return Rotary(cos - sin, self.sin * other.cos + self.cos * other.sin)
+
     def for_each(self, copies: int) -> Rotary:
         """Return the factors of ``copies`` neighbouring rows for each row (one table for all stays)."""
         if self.cos.shape[0] == 1:

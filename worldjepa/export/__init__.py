@@ -1,0 +1,1 @@
+"""A trained model taken elsewhere: programs and ONNX for robots, and the format of ``transformers``."""
