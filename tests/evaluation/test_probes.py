@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from worldjepa.evaluation.probes import Features, extract, pool_latents, pool_pixels, probe, wilson
+from worldjepa.evaluation.probes import (
+    Features,
+    extract,
+    knn_probe,
+    linear_probe,
+    pool_latents,
+    pool_pixels,
+    probe,
+)
 from worldjepa.types import Batch
 
 
@@ -36,12 +44,6 @@ def test_linear_probe_ignores_what_is_not_linear():
     assert score.linear < 0.65 and score.knn > 0.85
 
 
-def test_wilson_against_published_values():
-    low, high = wilson(8, 10)  # Newcombe 1998, table I style: 0.4902 to 0.9433
-    assert abs(low - 0.4902) < 1e-3 and abs(high - 0.9433) < 1e-3
-    assert wilson(0, 0) == (0.0, 1.0)
-
-
 def test_pooling():
     latents = torch.arange(16.0).reshape(1, 2, 4, 2)
     assert pool_latents(latents).tolist() == [[3.0, 4.0, 11.0, 12.0]]
@@ -61,3 +63,12 @@ def test_extract_leaves_out_unknown_labels():
     assert same.labels.tolist() == [4, 0, 4, 0]
     assert same.values.tolist() == [[0, 1], [4, 5]] * 2
     assert torch.equal(double.values, 2 * same.values)
+
+
+def test_probabilities_of_classes_sum_to_one_and_agree_with_the_score():
+    train, held_out = blobs(200, 1.0), blobs(80, 1.0, seed=1)
+    score = probe(train, held_out)
+    for fit, accuracy in ((linear_probe, score.linear), (knn_probe, score.knn)):
+        shares = fit(train, held_out)
+        torch.testing.assert_close(shares.sum(dim=1), torch.ones(80))
+        assert float((shares.argmax(dim=1) == held_out.labels).float().mean()) == pytest.approx(accuracy)

@@ -54,6 +54,28 @@ class OracleWorld(nn.Module):
         """Return what was measured last: nothing else of the past matters."""
         return proprioception[:, -1]
 
+    def rollout(
+        self,
+        latents: Tensor,
+        actions: Float[Tensor, "b *s l a"],
+        *,
+        past_actions: Tensor | None = None,
+        lengths: Tensor | None = None,
+        proprioception: Float[Tensor, "b t q"],
+    ) -> Float[Tensor, "b *s l 1 z"]:
+        """Simulate what follows a context under actions ``[b l a]`` or ``[b s l a]``."""
+        state = self.start(latents, proprioception=proprioception)
+        candidates = actions if actions.ndim == 4 else actions.unsqueeze(1)
+        found = self.futures(state, candidates)
+        return found if actions.ndim == 4 else found.squeeze(1)
+
+    def step(
+        self, state: Float[Tensor, "b q"], action: Float[Tensor, "b a"]
+    ) -> tuple[Float[Tensor, "b q"], Float[Tensor, "b 1 z"]]:
+        """Simulate one action block."""
+        latent = self.futures(state, action[:, None, None])[:, 0, 0]
+        return torch.cat([latent[:, 0], state[:, -1:]], dim=-1), latent
+
     def futures(
         self, state: Float[Tensor, "b q"], actions: Float[Tensor, "b s l a"]
     ) -> Float[Tensor, "b s l 1 z"]:

@@ -7,7 +7,6 @@ of the training part, never on the held-out files.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from worldjepa.evaluation.intervals import wilson
 from worldjepa.types import Batch
 
 DECAYS = (1e-4, 1e-3, 1e-2, 1e-1)
@@ -81,34 +81,21 @@ def probe(train: Features, held_out: Features) -> Score:
     Raises:
         NoProbeError: fewer than two classes, or nothing to score on.
     """
-    classes = int(train.labels.max()) + 1 if len(train.labels) else 0
-    if len(torch.unique(train.labels)) < 2 or not len(held_out.labels):
-        raise NoProbeError(
-            f"a probe needs 2 classes or more and held-out clips; got {classes} classes, "
-            f"{len(train.labels)} training and {len(held_out.labels)} held-out clips"
-        )
-    classes = max(classes, int(held_out.labels.max()) + 1)
-    mean, std = train.values.mean(dim=0), train.values.std(dim=0).clamp_min(1e-6)
-    train = Features((train.values - mean) / std, train.labels)
-    held_out = Features((held_out.values - mean) / std, held_out.labels)
-    linear = int((_linear(train, held_out.values, classes) == held_out.labels).sum())
-    knn = int((_nearest(train, held_out.values, classes) == held_out.labels).sum())
-    n = len(held_out.labels)
+    n, labels = len(held_out.labels), held_out.labels
+    linear = int((linear_probe(train, held_out).argmax(dim=1) == labels).sum())
+    knn = int((knn_probe(train, held_out).argmax(dim=1) == labels).sum())
     return Score(linear / n, *wilson(linear, n), knn / n, *wilson(knn, n))
 
 
-def wilson(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
-    """Return the bounds of the Wilson score interval of a proportion (95 % by default)."""
-    if trials == 0:
-        return 0.0, 1.0
-    share, spread = successes / trials, z * z / trials
-    centre = (share + spread / 2) / (1 + spread)
-    half = z / (1 + spread) * math.sqrt(share * (1 - share) / trials + spread / (4 * trials))
-    return max(0.0, centre - half), min(1.0, centre + half)
+def linear_probe(train: Features, held_out: Features) -> Float[Tensor, "n classes"]:
+    """Fit logistic regression; return the probability of each class for each held-out row.
 
+    Its weight decay is chosen on a fifth of the training rows.
 
-def _linear(train: Features, held_out: Tensor, classes: int) -> Int[Tensor, " n"]:
-    """Predict by logistic regression, its weight decay chosen on every fifth training clip."""
+    Raises:
+        NoProbeError: as of ``probe``.
+    """
+    train, held_out, classes = _standardised(train, held_out)
     fifth = torch.randperm(len(train.labels), generator=torch.Generator().manual_seed(0)) % 5 == 0
     fit = Features(train.values[~fifth], train.labels[~fifth])
     scores = []
@@ -118,7 +105,35 @@ def _linear(train: Features, held_out: Tensor, classes: int) -> Int[Tensor, " n"
         scores.append(float((guess == train.labels[fifth]).float().mean()))
     best = DECAYS[max(range(len(DECAYS)), key=lambda i: (scores[i], DECAYS[i]))]
     weights, bias = _logistic(train, classes, best)
-    return (held_out @ weights + bias).argmax(dim=1)
+    return (held_out.values @ weights + bias).softmax(dim=1)
+
+
+def knn_probe(train: Features, held_out: Features) -> Float[Tensor, "n classes"]:
+    """Return the share of the votes of the nearest training rows, weighted by cosine similarity.
+
+    Raises:
+        NoProbeError: as of ``probe``.
+    """
+    train, held_out, classes = _standardised(train, held_out)
+    similarity = F.normalize(held_out.values, dim=1) @ F.normalize(train.values, dim=1).T
+    top = similarity.topk(min(NEIGHBOURS, len(train.labels)), dim=1)
+    votes = torch.zeros(len(held_out.values), classes)
+    votes.scatter_add_(1, train.labels[top.indices], (top.values / 0.1).exp())
+    return votes / votes.sum(dim=1, keepdim=True)
+
+
+def _standardised(train: Features, held_out: Features) -> tuple[Features, Features, int]:
+    """Return both parts by the training part's mean and standard deviation, and the number of classes."""
+    classes = int(train.labels.max()) + 1 if len(train.labels) else 0
+    if len(torch.unique(train.labels)) < 2 or not len(held_out.labels):
+        raise NoProbeError(
+            f"a probe needs 2 classes or more and held-out clips; got {classes} classes, "
+            f"{len(train.labels)} training and {len(held_out.labels)} held-out clips"
+        )
+    classes = max(classes, int(held_out.labels.max()) + 1)
+    mean, std = train.values.mean(dim=0), train.values.std(dim=0).clamp_min(1e-6)
+    fit, judge = (Features((part.values - mean) / std, part.labels) for part in (train, held_out))
+    return fit, judge, classes
 
 
 @torch.enable_grad()
@@ -137,12 +152,3 @@ def _logistic(train: Features, classes: int, decay: float) -> tuple[Tensor, Tens
 
     solver.step(closure)
     return weights.detach(), bias.detach()
-
-
-def _nearest(train: Features, held_out: Tensor, classes: int) -> Int[Tensor, " n"]:
-    """Predict by a vote of the nearest training clips, weighted by cosine similarity."""
-    similarity = F.normalize(held_out, dim=1) @ F.normalize(train.values, dim=1).T
-    top = similarity.topk(min(NEIGHBOURS, len(train.labels)), dim=1)
-    votes = torch.zeros(len(held_out), classes)
-    votes.scatter_add_(1, train.labels[top.indices], (top.values / 0.1).exp())
-    return votes.argmax(dim=1)

@@ -1,0 +1,56 @@
+"""``python -m worldjepa.evaluate run.dir=runs/kinetics``: read the settings, then probe the run."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+
+import yaml
+
+from worldjepa.compose import compose_evaluation, read_flags
+from worldjepa.config import TrainConfig
+from worldjepa.config_evaluation import EvaluateConfig
+from worldjepa.refusals import exit_code, refuse
+from worldjepa.schema import ConfigError, to_dict
+from worldjepa.usage import evaluate_usage
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Evaluate as the words of ``argv`` say and return the exit code: 2 for a mistake of the caller's."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        flags = read_flags(argv)[0]
+        if flags.help:
+            sys.stdout.write(evaluate_usage() + "\n")
+            return 0
+        config, run = compose_evaluation(argv)
+        if flags.show:
+            sys.stdout.write(yaml.safe_dump(to_dict(config), sort_keys=False))
+            return 0
+    except ConfigError as error:
+        return refuse("evaluate", error, 2)
+    return _evaluate(config, run)
+
+
+def _evaluate(config: EvaluateConfig, run: TrainConfig) -> int:
+    # torch comes in only now: a wrong word was answered at once
+    from worldjepa.evaluation_outcome import evaluate_run
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
+    logging.getLogger("worldjepa").setLevel(logging.INFO)
+    try:
+        evaluate_run(config, run)
+    except KeyboardInterrupt:
+        return refuse("evaluate", "interrupted", 128 + signal.SIGINT)
+    except (ValueError, OSError, RuntimeError) as error:
+        code = exit_code(error)
+        if code is None:
+            raise
+        return refuse("evaluate", error, code)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
