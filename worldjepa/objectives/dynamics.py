@@ -87,7 +87,7 @@ class LatentDynamics(Objective):
     @property
     def predictor(self) -> ActionPredictor:
         """The model's action predictor."""
-        assert self.model.predictor is not None
+        assert isinstance(self.model.predictor, ActionPredictor)
         return self.model.predictor
 
     def forward(

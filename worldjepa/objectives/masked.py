@@ -16,7 +16,7 @@ from worldjepa.model.encoder import VideoEncoder, normalise_latents
 from worldjepa.model.frames import as_unit_range, normalise_pixels
 from worldjepa.model.layers.tubelet import gather_tokens
 from worldjepa.model.predictor import MaskedPredictor
-from worldjepa.objectives.objective import Objective, Seen, regression_loss
+from worldjepa.objectives.objective import Objective, Seen, encode_contexts, regression_loss
 from worldjepa.objectives.regularizers import (
     Mean,
     consistency_term,
@@ -101,9 +101,7 @@ class MaskedPrediction(Objective):
         self, tubelets: Float[Tensor, "b n pixels"], grid: Grid, masks: tuple[Masks, ...]
     ) -> list[Float[Tensor, "b _ d"]]:
         """Return the context encoder's latents of the visible tokens of each mask setting."""
-        parts = tuple(mask.context.shape[1] for mask in masks)
-        ids = torch.cat([mask.context for mask in masks], dim=1)
-        return list(self.encoder.encode_tubelets(tubelets, grid, ids, parts).split(parts, dim=1))
+        return encode_contexts(self.encoder, tubelets, grid, masks)
 
     def predict(
         self, contexts: list[Float[Tensor, "b _ d"]], masks: tuple[Masks, ...], grid: Grid

@@ -1,16 +1,18 @@
-"""What the trainer asks of a training criterion, and the losses on latents that criteria share."""
+"""What the trainer asks of a training criterion, and the passes and losses that criteria share."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from worldjepa.model.encoder import VideoEncoder
+from worldjepa.model.frames import as_unit_range, normalise_pixels
 from worldjepa.types import Batch, Grid, Masks
 
 LOSSES = ("l1", "l2", "smooth_l1", "cosine")
@@ -18,7 +20,10 @@ LOSSES = ("l1", "l2", "smooth_l1", "cosine")
 
 @dataclass(frozen=True)
 class Seen:
-    """What a step computed on the way, detached, for the gauges of health; one prediction for each mask."""
+    """What a step computed on the way, detached, for the gauges of health; one prediction for each mask.
+
+    A criterion that predicts no latents has neither predictions nor masks here.
+    """
 
     raw: Float[Tensor, "b n d"]
     targets: Float[Tensor, "b n d"]
@@ -31,8 +36,11 @@ class Objective(nn.Module, ABC):
     """A training criterion over the parts of a model: terms of a batch, whose weighted sum is the loss.
 
     ``weights`` names the terms in use. ``auxiliary`` holds what is trained with the model but is no part of
-    it; a checkpoint keeps it beside the optimiser's state.
+    it; a checkpoint keeps it beside the optimiser's state. ``copies`` are pairs of modules in it, an EMA copy
+    and what it follows: the trainer moves them as it moves the target encoder.
     """
+
+    copies: tuple[tuple[nn.Module, nn.Module], ...] = ()
 
     def __init__(self, weights: Mapping[str, float] | None, terms: Collection[str]):
         super().__init__()
@@ -61,6 +69,27 @@ class Objective(nn.Module, ABC):
         """Return the weighted sum of the terms' means; their names must be those of ``weights``."""
         assert set(terms) == set(self.weights), f"terms {set(terms)} != weights {set(self.weights)}"
         return torch.stack([self.weights[name] * term.mean() for name, term in terms.items()]).sum()
+
+
+def pixel_tubelets(
+    encoder: VideoEncoder, frames: Shaped[Tensor, "b f c y x"]
+) -> tuple[Float[Tensor, "b n pixels"], Grid]:
+    """Cut frames as users have them into normalised tubelets, in float32 also under autocast.
+
+    What is drawn again has to be exact: bf16 would round the small contrasts of a bright patch away.
+    """
+    clips = normalise_pixels(as_unit_range(frames))
+    with torch.autocast(clips.device.type, enabled=False):
+        return encoder.tubelets(clips), encoder.grid(clips)
+
+
+def encode_contexts(
+    encoder: VideoEncoder, tubelets: Float[Tensor, "b n pixels"], grid: Grid, masks: Sequence[Masks]
+) -> list[Float[Tensor, "b _ d"]]:
+    """Return the encoder's latents of the visible tokens of each mask setting, in one pass."""
+    parts = tuple(mask.context.shape[1] for mask in masks)
+    ids = torch.cat([mask.context for mask in masks], dim=1)
+    return list(encoder.encode_tubelets(tubelets, grid, ids, parts).split(parts, dim=1))
 
 
 def regression_loss(

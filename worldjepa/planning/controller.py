@@ -31,7 +31,7 @@ from worldjepa.seeding import derive_seed
 from worldjepa.types import ActionDist, Plan
 
 if TYPE_CHECKING:
-    from worldjepa.model.world_model import WorldModel
+    from worldjepa.planning.world import World
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class MPCController:
 
     def __init__(
         self,
-        model: WorldModel,
+        model: World,
         planner: Planner,
         *,
         action_space: gymnasium.Space,
@@ -244,7 +244,7 @@ def _hopeless(cost: Float[Tensor, " b"]) -> tuple[int, int]:
     return int((~cost.isfinite()).sum()), len(cost)
 
 
-def _measures(model: WorldModel) -> bool:
+def _measures(model: World) -> bool:
     """Return whether the model's predictor reads proprioception."""
     return bool(getattr(model.predictor, "proprioception_dim", 0))
 

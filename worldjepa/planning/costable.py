@@ -27,13 +27,13 @@ from worldjepa.planning.search import CostFn
 from worldjepa.types import read_bounds
 
 if TYPE_CHECKING:
-    from worldjepa.model.world_model import WorldModel
+    from worldjepa.planning.world import World
 
 ToEnv = Callable[[Any], Any]
 
 
 def as_costable(
-    model: WorldModel,
+    model: World,
     *,
     cost: Cost = goal_l2,
     to_env: ToEnv | None = None,
@@ -75,7 +75,7 @@ class Costable:
 
     def __init__(
         self,
-        model: WorldModel,
+        model: World,
         cost: Cost,
         to_env: ToEnv | None,
         bounds: tuple[Tensor, Tensor] | None,

@@ -18,13 +18,13 @@ from worldjepa.planning.reductions import Reduction, soon
 from worldjepa.planning.search import CostFn
 
 if TYPE_CHECKING:
-    from worldjepa.model.world_model import WorldModel
+    from worldjepa.planning.world import World
 
 CPU_ROLLOUTS = 3000  # of 5 steps through small predictors; medians of 3 on one core
 
 
 def rollout_cost(
-    model: WorldModel,
+    model: World,
     latents: Float[Tensor, "b t p d"],
     goal: Any,
     *,
@@ -62,7 +62,7 @@ def rollout_cost(
 
 
 def proprioception_l2(
-    model: WorldModel, *, weights: Float[Tensor, " q"] | None = None, reduce: Reduction = soon
+    model: World, *, weights: Float[Tensor, " q"] | None = None, reduce: Reduction = soon
 ) -> Cost:
     """Return the cost of being far from a proprioceptive state, the goal ``[b q]``, as the model's head
     reads it.
@@ -83,7 +83,7 @@ def proprioception_l2(
 
 
 def reward_cost(
-    model: WorldModel, *, discount: float = 1.0, value: Callable[[Tensor], Tensor] | None = None
+    model: World, *, discount: float = 1.0, value: Callable[[Tensor], Tensor] | None = None
 ) -> Cost:
     """Return minus the discounted sum of predicted rewards, whatever the goal.
 
@@ -105,7 +105,7 @@ def reward_cost(
     return cost
 
 
-def termination_cost(model: WorldModel) -> Cost:
+def termination_cost(model: World) -> Cost:
     """Return the predicted chance that the episode ends within the plan, whatever the goal."""
     _head(model, "termination")
     return lambda futures, actions, goal: 1 - _still_running(model, futures)[..., -1]
@@ -142,7 +142,7 @@ def with_goal(cost: Cost, goal: Any) -> Cost:
     return lambda futures, actions, _: cost(futures, actions, goal)
 
 
-def _still_running(model: WorldModel, futures: Tensor) -> Float[Tensor, "b s l"]:
+def _still_running(model: World, futures: Tensor) -> Float[Tensor, "b s l"]:
     return torch.sigmoid(-_read(model.heads["termination"], futures)).cumprod(dim=-1)
 
 
@@ -152,7 +152,7 @@ def _read(head: Callable[[Tensor], Tensor], futures: Tensor) -> Tensor:
     return read if read.dtype == torch.float64 else read.float()
 
 
-def _head(model: WorldModel, name: str) -> Callable[[Tensor], Tensor]:
+def _head(model: World, name: str) -> Callable[[Tensor], Tensor]:
     if name not in model.heads:
         there = ", ".join(model.heads) or "none"
         raise ValueError(

@@ -14,7 +14,7 @@ from worldjepa.planning.history import as_clips
 from worldjepa.planning.observing import Observer
 
 if TYPE_CHECKING:
-    from worldjepa.model.world_model import WorldModel
+    from worldjepa.planning.world import World
 
 
 class Goals:
@@ -26,7 +26,7 @@ class Goals:
     distance from the next one.
     """
 
-    def __init__(self, model: WorldModel, pixels: str | None, batch: int, subgoal_share: float):
+    def __init__(self, model: World, pixels: str | None, batch: int, subgoal_share: float):
         self._model, self._observer, self._batch, self._share = model, Observer(pixels), batch, subgoal_share
         self._whole: Any = None  # a goal that is passed on as it is
         self._given: list[Tensor] = []

@@ -16,7 +16,7 @@ from worldjepa.data.collection.recording import resized
 from worldjepa.types import ActionDist
 
 if TYPE_CHECKING:
-    from worldjepa.model.world_model import WorldModel
+    from worldjepa.planning.world import World
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Clock:
             )
 
     @classmethod
-    def of(cls, model: WorldModel, history: int) -> Clock:
+    def of(cls, model: World, history: int) -> Clock:
         """Return a model's clock; ``history`` latent steps are enough where each encodes alone."""
         alone = getattr(model.encoder, "attention", "step") == "step"
         return cls(model.encoder.frames_per_step, model.action_block, history if alone else None)
@@ -116,7 +116,7 @@ class Context:
     proprioception: Float[Tensor, "b t q"] | None
 
 
-def gather(model: WorldModel, tracks: Sequence[Track], history: int) -> Context:
+def gather(model: World, tracks: Sequence[Track], history: int) -> Context:
     """Encode what has not been encoded yet and line up the last ``history`` latent steps of each track."""
     _encode(model, tracks)
     lengths = [min(history, len(track.steps)) for track in tracks]
@@ -149,7 +149,7 @@ def _padded(values: Sequence[Any], length: int, fill: float) -> Tensor:
     return torch.stack([torch.full_like(values[0], fill)] * (length - len(values)) + list(values))
 
 
-def _encode(model: WorldModel, tracks: Sequence[Track]) -> None:
+def _encode(model: World, tracks: Sequence[Track]) -> None:
     if tracks[0].clock.keep is not None:  # latent steps encode alone: all rows' new ones at once
         new = [step for track in tracks for step in track.steps if step.latent is None]
         if new:
