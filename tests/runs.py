@@ -25,6 +25,7 @@ TINY = [
     "train.checkpoint_every=4",
     "train.log_every=2",
     "train.health_every=4",
+    "data.index=off",
 ]
 
 TINY_WORLD = [
@@ -75,6 +76,10 @@ def weights(run_dir):
     assert checkpoint is not None
     files = [checkpoint / "model.safetensors", checkpoint / "train_state.safetensors"]
     return checkpoint.name, [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+
+
+def count_lines(path):
+    return path.read_text().count("\n") if path.exists() else 0
 
 
 def wait_for(condition, seconds=90.0):

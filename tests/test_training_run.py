@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import worldjepa
-from tests.runs import TINY, start, wait_for, weights
+from tests.runs import TINY, count_lines, start, wait_for, weights
 from worldjepa.artifact import latest_checkpoint
 from worldjepa.train import main
 
@@ -89,10 +89,6 @@ def test_a_second_run_in_the_same_folder_is_refused(command, run_dir):
     assert first.returncode == 0, said
     assert "the same command continues" in said and "Traceback" not in said
     assert latest_checkpoint(run_dir) is not None
-
-
-def count_lines(path):
-    return path.read_text().count("\n") if path.exists() else 0
 
 
 def test_killed_anywhere_it_ends_with_the_same_weights(command, run_dir, tmp_path):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from worldjepa.build import from_config
+    from worldjepa.evaluation.features import features
     from worldjepa.imagination.imagined_env import ImaginedVectorEnv
     from worldjepa.imagination.latent_env import LatentVectorEnv
     from worldjepa.loading import load
@@ -30,6 +31,7 @@ __all__ = [
     "VideoEncoder",
     "WorldModel",
     "__version__",
+    "features",
     "from_config",
     "load",
 ]
@@ -43,6 +45,7 @@ _HOMES = {
     "MaskedPredictor": "worldjepa.model.predictor",
     "VideoEncoder": "worldjepa.model.encoder",
     "WorldModel": "worldjepa.model.world_model",
+    "features": "worldjepa.evaluation.features",
     "from_config": "worldjepa.build",
     "load": "worldjepa.loading",
 }

@@ -35,8 +35,9 @@ class Album:
         assert settings.size is not None and settings.num_frames is not None
         clip = torch.empty(1, settings.num_frames, 3, settings.size, settings.size, device="meta")
         grid = model.encoder.grid(clip)
-        named = dict(zip(self._config.masking, masks, strict=True))
-        self._keep(mask_picture(named, grid), "masks", step, book)
+        if masks:
+            named = dict(zip(self._config.masking, masks, strict=True))
+            self._keep(mask_picture(named, grid), "masks", step, book)
         frames = self._held_out()
         if frames is None:
             return

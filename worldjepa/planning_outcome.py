@@ -15,7 +15,7 @@ from rich.console import Console
 
 from worldjepa.artifact import write_file
 from worldjepa.build import pick_device
-from worldjepa.config import TrainConfig
+from worldjepa.config import WORLD_KINDS, TrainConfig
 from worldjepa.config_env import CollectConfig, EnvConfig
 from worldjepa.config_planning import PlanConfig, PlanningConfig
 from worldjepa.data.collection.record import SETTINGS as COLLECTION
@@ -51,7 +51,7 @@ def judge_run(config: PlanConfig, run: TrainConfig) -> dict[str, Any]:
     """
     assert config.run.dir is not None
     run_dir = Path(config.run.dir)
-    if run.objective.kind != "dynamics":
+    if run.objective.kind not in WORLD_KINDS:
         raise ConfigError(f"run.dir={run_dir}: it was trained from video alone; only a world model plans")
     if config.data.root is None:
         data = find_episodes(run, run_dir)

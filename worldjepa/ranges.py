@@ -30,6 +30,11 @@ def at_least(name: str, value: float | None, low: int) -> None:
     require(_unless_none(lambda x: x >= low, value), name, value, f"{low} or more")
 
 
+def at_most(name: str, value: float | None, high: int) -> None:
+    """Refuse what is set above ``high``."""
+    require(_unless_none(lambda x: x <= high, value), name, value, f"{high} or less")
+
+
 def positive(name: str, value: float | None, advice: str = "") -> None:
     """Refuse what is set to 0 or below."""
     require(_unless_none(lambda x: x > 0, value), name, value, "more than 0", advice)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from worldjepa.config import TrainConfig
+from worldjepa.config import WORLD_KINDS, TrainConfig
 from worldjepa.data.clips.loader import ClipLoader, default_num_workers
 from worldjepa.data.collection.collect import collect_episodes, describe_env
 from worldjepa.data.episodes.episode import Episodes
@@ -54,7 +54,7 @@ def ensure_episodes(config: TrainConfig, run_dir: Path) -> bool:
         ValueError: the environment cannot be used.
         CollectionError: it fails again and again.
     """
-    if config.objective.kind != "dynamics" or config.data.root is not None:
+    if config.objective.kind not in WORLD_KINDS or config.data.root is not None:
         return True
     settings = config.data
     assert settings.size is not None
@@ -93,7 +93,7 @@ def describe_actions(config: TrainConfig) -> TrainConfig:
         ConfigError: neither the widths nor an environment are set.
         ValueError: the environment cannot be used.
     """
-    if config.objective.kind != "dynamics" or config.model.action_dim is not None:
+    if config.objective.kind not in WORLD_KINDS or config.model.action_dim is not None:
         return config
     if config.env.id is None:
         raise ConfigError(

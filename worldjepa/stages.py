@@ -15,7 +15,8 @@ import torch
 import yaml
 
 from worldjepa.artifact import clean_leftovers, latest_checkpoint, write_file
-from worldjepa.build import build_model, build_objective, build_strategies, device_kind, pick_device
+from worldjepa.build import build_model, device_kind, pick_device
+from worldjepa.build_objective import build_objective, build_strategies
 from worldjepa.compose import fill
 from worldjepa.config import TrainConfig
 from worldjepa.data.clips.badfiles import BadFileLog

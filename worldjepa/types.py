@@ -60,10 +60,15 @@ class Masks:
 
 @dataclass(frozen=True)
 class BadFile:
-    """A file that could not be used, and why, as it is written to ``bad_files.jsonl``."""
+    """A file that could not be used, and why, as it is written to ``bad_files.jsonl``.
+
+    ``sample``: the number of the sample from which on it counts as bad, where that is not the file's fault
+    alone (it took too long).
+    """
 
     path: str
     reason: str
+    sample: int | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from typing import Protocol, runtime_checkable
 import torch
 
 from worldjepa.album import Album
-from worldjepa.config import TrainConfig
+from worldjepa.config import VIDEO_KINDS, WORLD_KINDS, TrainConfig
+from worldjepa.data.clips.badfiles import read_timed_out
 from worldjepa.dream_album import DreamAlbum
 from worldjepa.dynamics_outcome import RESULT, evaluate_dynamics
 from worldjepa.model.world_model import WorldModel
@@ -69,15 +70,16 @@ class Use(Protocol):
 
 @dataclass(frozen=True)
 class VideoUse:
-    """Masked latent prediction from video files."""
+    """An encoder from video files, whatever the criterion. ``run_dir``: of a run that may be continued."""
 
     config: TrainConfig
     data: Data
+    run_dir: Path | None = None
 
     @classmethod
-    def find(cls, config: TrainConfig) -> VideoUse:
+    def find(cls, config: TrainConfig, run_dir: Path | None = None) -> VideoUse:
         """List the files (errors: those of ``find_data``)."""
-        return cls(config, find_data(config))
+        return cls(config, find_data(config), run_dir)
 
     @property
     def root(self) -> Path:
@@ -93,7 +95,8 @@ class VideoUse:
 
     def batches(self, device: torch.device, first_step: int) -> Batches:
         """Return batches of clips."""
-        return training_batches(self.config, self.data, device, first_step)
+        timed_out = read_timed_out(self.run_dir / "bad_files.jsonl") if self.run_dir else ()
+        return training_batches(self.config, self.data, device, first_step, timed_out)
 
     def pictures(self, run_dir: Path) -> Draw | None:
         """Draw masks and latents."""
@@ -153,6 +156,6 @@ class EpisodeUse:
 
 
 KINDS: dict[str, Callable[[TrainConfig, Path], Use]] = {
-    "masked": lambda config, _: VideoUse.find(config),
-    "dynamics": EpisodeUse.find,
+    **dict.fromkeys(VIDEO_KINDS, VideoUse.find),
+    **dict.fromkeys(WORLD_KINDS, EpisodeUse.find),
 }

@@ -1,5 +1,7 @@
 """ONNX files and torch programs give what the model gives, for any batch; what cannot be is named."""
 
+import contextlib
+import io
 import json
 import re
 from pathlib import Path
@@ -30,10 +32,29 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def exported(model, tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("exported") / "robot"
-    export_programs(model, out)
-    return out
+def said() -> io.StringIO:
+    """What the command prints."""
+    return io.StringIO()
+
+
+@pytest.fixture(scope="module")
+def exported(model, said, tmp_path_factory) -> Path:
+    """Publish the model and export it by the command."""
+    home = tmp_path_factory.mktemp("exported")
+    model.save_pretrained(home / "published")
+    with contextlib.redirect_stdout(said):
+        assert main([f"run.dir={home / 'published'}", f"out={home / 'robot'}"]) == 0
+    return home / "robot"
+
+
+def test_the_command_says_what_it_wrote(exported, said):
+    names = {"encode.onnx", "encode.pt2", "step.onnx", "step.pt2", "model.json", "manifest.json"}
+    assert {file.name for file in exported.iterdir()} == names
+    lines = said.getvalue().splitlines()
+    assert lines[0].startswith(
+        "encode: frames [b 1 3 16 16] -> latents [b 1 4 12]; differs from the model by"
+    )
+    assert lines[1].startswith("step: latent [b 4 12], action [b 4], keys [2 2 b 8 12], values")
 
 
 def test_the_folder_describes_itself(exported, model):
@@ -103,17 +124,6 @@ def test_the_documents_example_plans_with_onnxruntime_alone(exported, model, tmp
     np.testing.assert_allclose(found["futures"], futures.numpy(), atol=1e-4)
     cost = (futures[:, -1] - latents[1]).square().mean(dim=(1, 2))
     np.testing.assert_array_equal(found["best"], found["candidates"][int(cost.argmin()), 0])
-
-
-def test_a_command_exports_what_was_published(tmp_path, capsys):
-    model = world(dtype=torch.float32, depth=1)
-    model.predictor = None
-    model.save_pretrained(tmp_path / "published")
-    assert main([f"run.dir={tmp_path / 'published'}", f"out={tmp_path / 'robot'}"]) == 0
-    said = capsys.readouterr().out
-    assert "encode: frames [b 1 3 16 16] -> latents [b 1 4 12]; differs from the model by" in said
-    names = {"encode.onnx", "encode.pt2", "model.json", "manifest.json"}
-    assert {file.name for file in (tmp_path / "robot").iterdir()} == names
 
 
 @pytest.mark.slow
