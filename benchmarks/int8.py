@@ -15,10 +15,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
+import json
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,8 @@ FRESH = {  # models of other sizes, with fresh weights: for time only
         "data.size=224",
     ),
 }
+PLANNED = ("float32", BASELINE, "int8 weights", "int8 weights and activations")
+Figures = dict[str, Any]
 MINIMUM_S = 0.05  # processor time of one measurement
 
 
@@ -115,12 +119,16 @@ def bf16(model: WorldModel) -> WorldModel:
 
 def ways(model: WorldModel) -> dict[str, Way]:
     """Return every way to run a model."""
+    eight = {
+        "int8 weights": quantized(model),
+        "int8 weights and activations": quantized(model, "activations"),
+        "the same by fbgemm": fbgemm(model),
+    }
     return {
         "float32": Way(model),
         BASELINE: Way(bf16(model), bf16=True),
-        "int8 weights": Way(quantized(model)),
-        "int8 weights and activations": Way(quantized(model, "activations")),
-        "the same by fbgemm": Way(fbgemm(model)),
+        **{name: Way(made) for name, made in eight.items()},
+        **{f"{name}, else bf16": Way(made, bf16=True) for name, made in eight.items()},
     }
 
 
@@ -171,22 +179,32 @@ def measure(model: WorldModel, rounds: int, clock: str) -> dict[str, dict[str, l
     return times
 
 
-def time_table(title: str, model: WorldModel, times: dict[str, dict[str, list[float]]]) -> tuple[str, dict]:
-    """Return times as a table and as figures; ratios are to ``BASELINE``."""
-    there, figures = ways(model), {}
-    lines = [f"## Time: {title}", "", f"| | MB | {' | '.join(times)} |", "|---" * (len(times) + 2) + "|"]
-    for way, variant in there.items():
-        cells = []
+def time_figures(model: WorldModel, times: dict[str, dict[str, list[float]]]) -> Figures:
+    """Return, by way, the MB of its weights, and by call the milliseconds and how many times faster it is."""
+    figures: Figures = {}
+    for name, way in ways(model).items():
+        megabytes = None if "fbgemm" in name else weight_bytes(way.model) / 1e6  # they cannot be counted
+        figures[name] = {"megabytes": megabytes}
         for call, spent in times.items():
-            low, middle, high = quartiles(divide(spent[BASELINE], spent[way]))
-            milliseconds = 1e3 * quartiles(spent[way])[1]
-            cells.append(f"{milliseconds:.2f} ms, {middle:.2f} ({low:.2f}-{high:.2f})")
-            figures[f"{way}, {call}"] = {"milliseconds": milliseconds, "times_faster": [low, middle, high]}
-        counted = (
-            there["int8 weights"] if "fbgemm" in way else variant
-        )  # whose packed weights cannot be counted
-        lines.append(f"| {way} | {weight_bytes(counted.model) / 1e6:.1f} | {' | '.join(cells)} |")
-    return "\n".join(lines), figures
+            figures[name][call] = {
+                "milliseconds": 1e3 * quartiles(spent[name])[1],
+                "times_faster": list(quartiles(divide(spent[BASELINE], spent[name]))),
+            }
+    return figures
+
+
+def time_table(title: str, figures: Figures) -> str:
+    """Return times as a table; ratios are to ``BASELINE``."""
+    names = [name for name in next(iter(figures.values())) if name != "megabytes"]
+    lines = [f"## Time: {title}", "", f"| | MB | {' | '.join(names)} |", "|---" * (len(names) + 2) + "|"]
+    for way, row in figures.items():
+        cells = []
+        for name in names:
+            low, middle, high = row[name]["times_faster"]
+            cells.append(f"{row[name]['milliseconds']:.2f} ms, {middle:.2f} ({low:.2f}-{high:.2f})")
+        size = "" if row["megabytes"] is None else f"{row['megabytes']:.1f}"
+        lines.append(f"| {way} | {size} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 # --- accuracy ------------------------------------------------------------------------------------
@@ -223,34 +241,38 @@ class Run:
         return Judge(planning, ground, way.model, seed=0).ask_offset(25)
 
 
-def accuracy(run: Run, episodes: int) -> tuple[str, dict]:
-    """Return what each way's latents, predictions and plans are worth, as a table and as figures."""
+def accuracy(run: Run) -> Figures:
+    """Return what each way's latents and predictions are worth."""
     there, figures = ways(run.model), {}
     expected = run.rolled(there["float32"])
-    lines = [
-        "## Accuracy",
-        "",
-        "| | latents differ | predictions differ, 10 steps on | squared error of predictions 1, 5, 10 steps "
-        f"on | goals reached of {episodes} |",
-        "|---|---|---|---|---|",
-    ]
     for name, way in there.items():
         found = run.rolled(way)
-        latents = relative(found.latents, expected.latents)
-        predicted = relative(found.predicted[:, -1], expected.predicted[:, -1])
-        errors = found.errors().predicted
-        reached = run.success(way, episodes) if episodes else None
-        share = "not asked"
-        if reached is not None:
-            share = (
-                f"{reached['success_rate']:.1%} ({reached['wilson_low']:.0%}-{reached['wilson_high']:.0%})"
-            )
-        shown = ", ".join(f"{errors[ahead - 1]:.4f}" for ahead in (1, 5, 10))
-        lines.append(f"| {name} | {latents:.2%} | {predicted:.2%} | {shown} | {share} |")
-        figures[name] = {"latents": latents, "predicted": predicted, "errors": errors, "planning": reached}
-        sys.stdout.write(lines[-1] + "\n")
-        sys.stdout.flush()
-    return "\n".join(lines), figures
+        figures[name] = {
+            "latents": relative(found.latents, expected.latents),
+            "predicted": relative(found.predicted[:, -1], expected.predicted[:, -1]),
+            "errors": list(found.errors().predicted),
+        }
+    return figures
+
+
+def planning(run: Run, name: str, episodes: int) -> Figures:
+    """Return what one way's plans reach."""
+    return {name: run.success(ways(run.model)[name], episodes)}
+
+
+def accuracy_table(figures: Figures, plans: Figures) -> str:
+    """Return accuracy as a table."""
+    columns = ("latents differ", "predictions differ, 10 steps on")
+    columns += ("squared error of predictions 1, 5, 10 steps on", "goals reached")
+    lines = ["## Accuracy", "", f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    for name, row in figures.items():
+        errors = ", ".join(f"{row['errors'][ahead - 1]:.4f}" for ahead in (1, 5, 10))
+        share = ""
+        if name in plans:
+            low, high = plans[name]["wilson_low"], plans[name]["wilson_high"]
+            share = f"{plans[name]['success_rate']:.1%} of {plans[name]['episodes']} ({low:.0%}-{high:.0%})"
+        lines.append(f"| {name} | {row['latents']:.2%} | {row['predicted']:.2%} | {errors} | {share} |")
+    return "\n".join(lines)
 
 
 def relative(found: Tensor, expected: Tensor) -> float:
@@ -258,32 +280,25 @@ def relative(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).norm() / expected.norm())
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Measure as the words say."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.int8", description=__doc__)
-    parser.add_argument("--run", type=Path, required=True, help="folder of a trained world model")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--clock", choices=CLOCKS, default="cpu")
-    parser.add_argument("--episodes", type=int, default=100, help="goals to plan for (0: none)")
-    parser.add_argument("--out", default=None, help="write OUT.md and OUT.json")
-    options = parser.parse_args(argv)
-    torch.set_num_threads(options.threads)
-    warnings.filterwarnings("ignore", message=".*deprecated and will be removed.*")
-    words = ["--run", "RUN" if argv is None else str(options.run), "--episodes", str(options.episodes)]
-    circumstances = describe(" ".join(["python -m benchmarks.int8", *words]), options.threads, options.clock)
-    run = Run(options.run)
-    models = {f"the run ({run.config.experiment}, model={run.config.model.size})": run.model} | {
-        f"{name} (fresh weights)": worldjepa.from_config(settings[0], list(settings[1:])).eval()
-        for name, settings in FRESH.items()
-    }
-    parts, figures = [], {}
-    for title, model in models.items():
-        table, figures[title] = time_table(title, model, measure(model, options.rounds, options.clock))
-        parts.append(table)
-        sys.stdout.write(table + "\n\n")
-        sys.stdout.flush()
-    table, figures["accuracy"] = accuracy(run, options.episodes)
+def parts_of(run: Run, options: argparse.Namespace) -> dict[str, Callable[[], Figures]]:
+    """Return what there is to measure, by title."""
+
+    def timing(make: Callable[[], WorldModel]) -> Callable[[], Figures]:
+        return lambda: time_figures(model := make(), measure(model, options.rounds, options.clock))
+
+    config = run.config
+    found = {f"time: the run ({config.experiment}, model={config.model.size})": timing(lambda: run.model)}
+    for name, (experiment, *settings) in FRESH.items():
+        made = partial(worldjepa.from_config, experiment, settings)
+        found[f"time: {name} (fresh weights)"] = timing(lambda made=made: made().eval())
+    found["accuracy"] = lambda: accuracy(run)
+    for name in PLANNED if options.episodes else ():
+        found[f"planning: {name}"] = partial(planning, run, name, options.episodes)
+    return found
+
+
+def report(circumstances: Mapping[str, str], cases: Mapping[str, Figures]) -> str:
+    """Return the page of what has been measured so far."""
     head = [
         "# int8 weights on a CPU",
         "",
@@ -293,10 +308,49 @@ def main(argv: list[str] | None = None) -> int:
         "all weights. Differences are from float32, as a share of the norm; squared errors as a share of the",
         "latents' variance.",
     ]
-    if options.out:
-        write_results(
-            circumstances, figures, "\n\n".join(["\n".join(head), table, *parts]) + "\n", options.out
-        )
+    plans = {
+        name: row
+        for title, case in cases.items()
+        if title.startswith("planning")
+        for name, row in case.items()
+    }
+    tables = [accuracy_table(cases["accuracy"], plans)] if "accuracy" in cases else []
+    tables += [time_table(title[6:], case) for title, case in cases.items() if title.startswith("time: ")]
+    return "\n\n".join(["\n".join(head), *tables]) + "\n"
+
+
+def measured_before(out: str | None, circumstances: Mapping[str, str]) -> dict[str, Figures]:
+    """Return the parts that an interrupted start of this command at this commit has measured."""
+    path = Path(f"{out}.json")
+    if out is None or not path.exists():
+        return {}
+    found = json.loads(path.read_text())
+    same = all(found.get(name) == circumstances[name] for name in ("command", "commit"))
+    return found["cases"] if same else {}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure as the words say; a start after an interruption goes on where it stood."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.int8", description=__doc__)
+    parser.add_argument("--run", type=Path, required=True, help="folder of a trained world model")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--clock", choices=CLOCKS, default="cpu")
+    parser.add_argument("--episodes", type=int, default=50, help="goals to plan for (0: none)")
+    parser.add_argument("--out", default=None, help="write OUT.md and OUT.json")
+    options = parser.parse_args(argv)
+    torch.set_num_threads(options.threads)
+    warnings.filterwarnings("ignore", message=".*deprecated and will be removed.*")
+    words = f"--run RUN --rounds {options.rounds} --episodes {options.episodes}"
+    circumstances = describe(f"python -m benchmarks.int8 {words}", options.threads, options.clock)
+    run = Run(options.run)
+    cases = measured_before(options.out, circumstances)
+    for title, part in parts_of(run, options).items():
+        if title not in cases:
+            cases[title] = part()
+            if options.out:
+                write_results(circumstances, cases, report(circumstances, cases), options.out)
+    sys.stdout.write(report(circumstances, cases))
     return 0
 
 

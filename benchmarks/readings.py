@@ -119,13 +119,12 @@ def odd_files(folder: Path) -> list[Path]:
         make_video(folder / "variable_rate.mp4", count=16, stamps=stamps),
         trim(make_video(folder / "whole.mp4", b_frames=0), folder / "edit_list.mp4"),
         two_streams(folder / "two_streams.mp4", large_first=False),
-        make_video(folder / "mirrored.mp4", hflip=True, rotation=0),
     ]
 
 
 def bad_files(clips: Path, folder: Path) -> dict[str, tuple[Path, Path]]:
     """Make bad files of a real clip; return each with the good one whose frames it would show."""
-    source = clips / "part_0.mp4"
+    source = clips / "test.mp4"
     whole = source.read_bytes()
     first = make_video(folder / "first.mp4", container_options={"movflags": "faststart"})
     flipped, hole = bytearray(whole), bytearray(whole)

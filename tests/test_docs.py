@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ import torch
 from tests.data.made_episodes import made_store
 from tests.doc_blocks import ROOT, WORDS, Reader, blocks_of
 from tests.model.foreign import published
-from worldjepa import load
+from worldjepa import VideoEncoder, load
 
 DOCS = ROOT / "docs"
 # these say how the project is built: no code to type in
@@ -102,9 +103,12 @@ def test_pretraining(reader: Reader, corpus: Path):
 def test_robot_data(reader: Reader, runs: Path):
     lay_out(Path("runs"), runs / "mine")
     follow("robot_data.md", reader)
-    assert load("runs/arm").action_stats is not None
-    assert load("runs/arm").predictor.action_dim == 14
-    assert load("runs/arm_frozen").encoder is not None
+    arm, mine = load("runs/arm"), load("runs/mine")
+    assert arm.action_stats is not None
+    assert arm.predictor is not None and arm.predictor.action_dim == 14  # 7 joints, 2 steps a block
+    frozen, target = load("runs/arm_frozen").encoder, mine.target_encoder
+    assert isinstance(frozen, VideoEncoder) and target is not None
+    assert torch.equal(frozen.embed.proj.weight, target.embed.proj.weight)
 
 
 def test_planning(reader: Reader, runs: Path, tmp_path: Path):
@@ -124,7 +128,12 @@ def published_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
     import transformers
 
-    sizes = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "pred_num_hidden_layers": 1}
+    sizes: dict[str, Any] = {
+        "hidden_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "pred_num_hidden_layers": 1,
+    }
     sizes |= {"pred_hidden_size": 24, "pred_num_attention_heads": 2, "patch_size": 8, "crop_size": 16}
     transformers.VJEPA2Model(transformers.VJEPA2Config(**sizes)).save_pretrained("hub")
     monkeypatch.setattr(
@@ -144,9 +153,11 @@ def test_weights(reader: Reader, runs: Path, monkeypatch: pytest.MonkeyPatch):
     made_store(Path("robot"), [8, 9, 7, 8])
     published_weights(monkeypatch)
     follow("weights.md", reader)
-    assert load("runs/ac").predictor.conditioning == "tokens"
+    predictor = load("runs/ac").predictor
+    assert predictor is not None and predictor.conditioning == "tokens"
 
 
+@pytest.mark.slow  # writing ONNX files takes long, and tests/export runs the page's long block
 def test_on_a_robot(reader: Reader, runs: Path):
     lay_out(Path("runs"), runs / "two_rooms", runs / "mine")
     pictures = np.random.default_rng(0).integers(0, 256, (2, 3, 16, 16), dtype=np.uint8)

@@ -45,7 +45,7 @@ class ProbingConfig:
     weight_decays: List[float] = field(default_factory=lambda: [0.01, 0.1])
     epochs: int = 6
     dense_lrs: List[float] = field(default_factory=lambda: [3e-3, 1e-2])
-    dense_epochs: int = 20
+    dense_epochs: int = 10
     twins: int = 100
 
 

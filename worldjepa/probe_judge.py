@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,7 @@ from worldjepa.evaluation.latents import Latents, anticipation_ways
 from worldjepa.evaluation.probes import Features, knn_probe, linear_probe
 from worldjepa.evaluation.segmentation import iou_figure, segment
 from worldjepa.evaluation.states import fit_state_probe
+from worldjepa.hardware import cpu_has_bf16
 
 CHANCE = "chance"
 
@@ -139,13 +140,18 @@ def r_squared(guess: Tensor, state: Tensor, names: tuple[str, ...]) -> dict[str,
 
 
 def _attentive_schedule(subject: Subject) -> Schedule:
-    asked = subject.asked
-    return Schedule(asked.eval.lrs, asked.eval.weight_decays, asked.eval.epochs, seed=asked.seed)
+    asked = subject.asked.eval
+    return _schedule(subject, asked.lrs, asked.epochs)
 
 
 def _dense_schedule(subject: Subject) -> Schedule:
-    asked = subject.asked
-    return Schedule(asked.eval.dense_lrs, asked.eval.weight_decays, asked.eval.dense_epochs, seed=asked.seed)
+    asked = subject.asked.eval
+    return _schedule(subject, asked.dense_lrs, asked.dense_epochs)
+
+
+def _schedule(subject: Subject, lrs: Sequence[float], epochs: int) -> Schedule:
+    bf16 = subject.device.type == "cuda" or cpu_has_bf16()
+    return Schedule(lrs, subject.asked.eval.weight_decays, epochs, seed=subject.asked.seed, bf16=bf16)
 
 
 def _labels(

@@ -26,12 +26,27 @@ def test_every_way_gives_nearly_the_same_and_ratios_are_to_bf16():
                 found[name] = call(one).float()
         times = {name: {way: [0.004, 0.002] for way in there} for name in int8.calls(model)}
         times["encode 1 frame"]["int8 weights"] = [0.002, 0.001]
-        table, figures = int8.time_table("a model", model, times)
+        figures = int8.time_figures(model, times)
     for name, latents in found.items():
         assert int8.relative(latents, found["float32"]) < 0.05, name
-    assert figures["int8 weights, encode 1 frame"] == {"milliseconds": 1.5, "times_faster": [2.0, 2.0, 2.0]}
-    assert figures["float32, encode 1 frame"]["times_faster"] == [1.0, 1.0, 1.0]
+    row = figures["int8 weights"]
+    assert row["encode 1 frame"] == {"milliseconds": 1.5, "times_faster": [2.0, 2.0, 2.0]}
+    assert row["megabytes"] < figures["bf16"]["megabytes"] < figures["float32"]["megabytes"]
+    assert figures["float32"]["encode 1 frame"]["times_faster"] == [1.0, 1.0, 1.0]
+    table = int8.time_table("a model", figures)
     assert table.count("\n") == 3 + len(there)
+    assert f"| int8 weights | {row['megabytes']:.1f} | 1.50 ms, 2.00 (2.00-2.00) | 3.00 ms, 1.00" in table
+
+
+def test_an_interrupted_start_goes_on_and_another_command_does_not(tmp_path):
+    about = {"command": "python -m benchmarks.int8 --run RUN", "commit": "abc"}
+    cases = {"accuracy": {"bf16": {"latents": 0.01, "predicted": 0.02, "errors": [0.1] * 10}}}
+    out = str(tmp_path / "int8")
+    assert int8.measured_before(out, about) == {}
+    int8.write_results(about, cases, int8.report(about, cases), out)
+    assert int8.measured_before(out, about) == cases
+    assert int8.measured_before(out, about | {"commit": "def"}) == {}
+    assert "| bf16 | 1.00% | 2.00% | 0.1000, 0.1000, 0.1000 |  |" in (tmp_path / "int8.md").read_text()
 
 
 def test_bf16_keeps_the_weights_of_blocks_so():

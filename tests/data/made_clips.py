@@ -148,8 +148,10 @@ def two_streams(path: Path, large_first: bool) -> Path:
 def announce(path: Path, side: int) -> Path:
     """Write one small picture, as JPEG or uncompressed, whose header states a square of that side."""
     jpeg = path.suffix == ".mjpeg"
-    kind = {"codec": "mjpeg", "pix_fmt": "yuvj420p", "container_format": "mjpeg"}
-    make_video(path, count=1, b_frames=0, **(kind if jpeg else {"codec": "rawvideo"}))
+    if jpeg:
+        make_video(path, count=1, b_frames=0, codec="mjpeg", pix_fmt="yuvj420p", container_format="mjpeg")
+    else:
+        make_video(path, count=1, b_frames=0, codec="rawvideo")
     content = bytearray(path.read_bytes())
     if jpeg:  # start of frame: length, precision, then height and width
         at, size = content.index(b"\xff\xc0") + 5, 2 * side.to_bytes(2, "big")

@@ -25,7 +25,7 @@ pytest.importorskip("onnxscript")
 @pytest.fixture(scope="module")
 def model():
     """A world model with a window and scaled actions."""
-    model = world(dtype=torch.float32, depth=2, window=3)
+    model = world(dtype=torch.float32, depth=1, window=3)
     model.action_stats = ActionStats(2)
     model.action_stats.set(torch.tensor([0.5, -1.0]), torch.tensor([2.0, 0.1]))
     return model.eval()
@@ -54,7 +54,7 @@ def test_the_command_says_what_it_wrote(exported, said):
     assert lines[0].startswith(
         "encode: frames [b 1 3 16 16] -> latents [b 1 4 12]; differs from the model by"
     )
-    assert lines[1].startswith("step: latent [b 4 12], action [b 4], keys [2 2 b 8 12], values")
+    assert lines[1].startswith("step: latent [b 4 12], action [b 4], keys [1 2 b 8 12], values")
 
 
 def test_the_folder_describes_itself(exported, model):
@@ -66,8 +66,8 @@ def test_the_folder_describes_itself(exported, model):
     assert shapes == {
         "latent": ["b", 4, 12],
         "action": ["b", 4],
-        "keys": [2, 2, "b", 8, 12],
-        "values": [2, 2, "b", 8, 12],
+        "keys": [1, 2, "b", 8, 12],
+        "values": [1, 2, "b", 8, 12],
         "position": ["b"],
     }
     assert about["actions"]["width"] == 4
@@ -90,7 +90,7 @@ def test_onnx_encodes_and_rolls_out_any_batch_as_the_model_does(exported, model)
         actions = torch.randn(rows, 6, 4, generator=generator)
         expected = model.rollout(latents, actions)
         latent = found[:, 0]
-        keys = np.zeros((2, 2, rows, 8, 12), np.float32)
+        keys = np.zeros((1, 2, rows, 8, 12), np.float32)
         values, position = keys, np.zeros(rows, np.int64)
         for i in range(6):
             given = {"keys": keys, "values": values, "position": position}

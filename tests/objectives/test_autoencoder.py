@@ -3,6 +3,7 @@
 import torch
 
 from tests.objectives.made_videos import clips, decoder, encoder, fit
+from worldjepa.model.decoder import PixelDecoder
 from worldjepa.model.frames import normalise_pixels
 from worldjepa.objectives.autoencoder import Autoencoder
 
@@ -28,7 +29,9 @@ def test_pixels_are_exact_under_autocast():
     """A bright patch of low contrast has to be drawn as it is: bf16 would round a fifth of it away."""
     objective, batch = Autoencoder(encoder(), decoder()), clips(rows=1)
     exact = objective(batch)[0]["prediction"]
-    torch.nn.init.zeros_(objective.auxiliary["decoder"].proj.weight)  # what is left is the pixels
+    drawn = objective.auxiliary["decoder"]
+    assert isinstance(drawn, PixelDecoder)
+    torch.nn.init.zeros_(drawn.proj.weight)  # what is left is the pixels
     plain = objective(batch)[0]["prediction"]
     with torch.autocast("cpu", torch.bfloat16):
         rough = objective(batch)[0]["prediction"]

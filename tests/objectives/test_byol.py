@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from tests.objectives.made_videos import clips, encoder, fit
 from worldjepa.model.frames import normalise_pixels
-from worldjepa.objectives.byol import TwoViews
+from worldjepa.objectives.byol import Mlp, TwoViews
 from worldjepa.training.ema import update_target
 
 
@@ -45,6 +45,7 @@ def test_targets_get_no_gradient_and_the_projector_is_followed():
     objective = build()
     objective.total(objective(clips())[0]).backward()
     target, source = objective.copies[0]
+    assert isinstance(target, Mlp) and isinstance(source, Mlp)
     assert all(p.grad is None for part in (objective.target_encoder, target) for p in part.parameters())
     trained = [p for p in objective.parameters() if p.requires_grad]
     assert trained and all(p.grad is not None for p in trained)

@@ -217,7 +217,8 @@ def test_null_actions_and_unmeasured_proprioception_are_trained():
     terms, _ = objective(windows(), seed=1)
     objective.total(terms).backward()
     assert model.predictor is not None
-    for null in (model.predictor.null_action, model.predictor.null_proprioception):
+    for name in ("null_action", "null_proprioception"):
+        null = model.predictor.get_parameter(name)
         assert null.grad is not None and null.grad.abs().sum() > 0
     same = LatentDynamics(model, weights=PLAIN, null_actions=0.5, rollout_steps=3)(windows(), seed=1)[0]
     other = LatentDynamics(model, weights=PLAIN, null_actions=0.5, rollout_steps=3)(windows(), seed=2)[0]

@@ -15,7 +15,7 @@ from worldjepa.objectives.masked import MaskedPrediction
 from worldjepa.types import Grid, Masks
 
 
-def build(kind=ImagePrediction, **changes):
+def build(kind: type[MaskedPrediction] = ImagePrediction, **changes):
     torch.manual_seed(0)
     net = encoder(attention="step")
     target = copy.deepcopy(net).requires_grad_(False)

@@ -62,4 +62,4 @@ def test_hidden_pixels_change_the_target_and_not_what_is_drawn():
 def test_one_batch_is_overfitted():
     objective, batch = build(), clips(rows=2)
     losses = fit(objective, batch, tubes(objective, batch), steps=120)
-    assert losses[-1] < 0.5 * losses[0]
+    assert losses[-1] < 0.75 * losses[0]

@@ -22,6 +22,7 @@ def test_divergence_by_hand():
 def test_the_term_is_the_divergence_of_a_token_by_the_values_of_a_tubelet():
     objective, batch = build(kl=0.1), clips()
     posterior = objective.auxiliary["posterior"]
+    assert isinstance(posterior, torch.nn.Linear)
     torch.nn.init.zeros_(posterior.weight)
     with torch.no_grad():
         posterior.bias.copy_(torch.cat([torch.ones(32), torch.full((32,), math.log(4))]))
@@ -31,10 +32,10 @@ def test_the_term_is_the_divergence_of_a_token_by_the_values_of_a_tubelet():
 
 def test_codes_have_the_mean_and_spread_that_are_read_off_and_rows_noise_of_their_own():
     objective, latents = build(kl=0.1), torch.zeros(4, 500, 32)
+    posterior = objective.auxiliary["posterior"]
+    assert isinstance(posterior, torch.nn.Linear)
     with torch.no_grad():
-        objective.auxiliary["posterior"].bias.copy_(
-            torch.cat([torch.ones(32), torch.full((32,), math.log(4))])
-        )
+        posterior.bias.copy_(torch.cat([torch.ones(32), torch.full((32,), math.log(4))]))
     code = objective.code(latents, seed=3, first_row=0)[0].detach()
     assert abs(float(code.mean()) - 1) < 0.02 and abs(float(code.std()) - 2) < 0.02
     later, _ = objective.code(latents[:2], seed=3, first_row=2)

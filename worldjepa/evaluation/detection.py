@@ -41,7 +41,7 @@ class Boxes:
 class DetectionHead(nn.Module):
     """From tokens to ``SPLIT`` x ``SPLIT`` places each: a score, and distances to four sides in places."""
 
-    def __init__(self, tokens: Float16[Tensor, "n t p d"], grid: Grid, width: int = 128):
+    def __init__(self, tokens: Float16[Tensor, "n t p d"], grid: Grid, width: int = 64):
         super().__init__()
         self.grid = grid
         self.standardise = Standardise(tokens)

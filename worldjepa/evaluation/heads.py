@@ -26,13 +26,17 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Schedule:
-    """How heads are trained; ``lrs`` and ``weight_decays`` are tried in all combinations."""
+    """How heads are trained; ``lrs`` and ``weight_decays`` are tried in all combinations.
+
+    ``bf16``: matrix products in bfloat16 while training.
+    """
 
     lrs: Sequence[float]
     weight_decays: Sequence[float]
     epochs: int
     batch_size: int = 64
     seed: int = 0
+    bf16: bool = False
 
     @property
     def settings(self) -> list[tuple[float, float]]:
@@ -124,7 +128,9 @@ def _train(
             for head, optimizer, (lr, _) in zip(heads, optimizers, schedule.settings, strict=True):
                 optimizer.param_groups[0]["lr"] = lr * pace
                 optimizer.zero_grad(set_to_none=True)
-                loss(head(x), ids).backward()
+                with torch.autocast(device.type, torch.bfloat16, enabled=schedule.bf16):
+                    out = head(x)
+                loss(out.float(), ids).backward()
                 optimizer.step()
 
 

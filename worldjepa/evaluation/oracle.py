@@ -1,4 +1,4 @@
-"""A perfect model: the environment itself, behind what a controller asks of a world model.
+"""A perfect model: the environment itself, behind what a controller asks of a world (``planning/world.py``).
 
 With the same planner and cost it tells the planner's failures from the model's. Its latent is the true state.
 """

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from worldjepa.model.layers.block import Block
 from worldjepa.model.layers.linear import Linear
 from worldjepa.model.layers.modulation import AdaLN
-from worldjepa.model.layers.precision import bf16_products
+from worldjepa.model.layers.precision import bf16_products, compute_dtype
 from worldjepa.model.world_model import WorldModel
 
 MODES = ("weights", "activations")
@@ -32,7 +32,10 @@ VECTOR = 32  # ... and it reads whole vectors: past the end of rows of another w
 
 
 class Int8Linear(nn.Module):
-    """A ``Linear`` for inference on a CPU with its weights in int8; the result is as wide as the input."""
+    """A ``Linear`` for inference on a CPU with its weights in int8.
+
+    Results have autocast's precision, or the input's.
+    """
 
     weight: Tensor
     scale: Tensor
@@ -53,9 +56,9 @@ class Int8Linear(nn.Module):
         """Map the last axis; apply GELU if asked."""
         rows = input.flatten(0, -2)
         products = self._by_int8(rows) if self.mode == "activations" else self._by_weights(rows)
-        out = products.float() if self.bias is None else products + self.bias
+        out = products if self.bias is None else products + self.bias
         out = F.gelu(out) if gelu else out
-        return out.to(input.dtype).unflatten(0, input.shape[:-1])
+        return out.to(compute_dtype(input)).unflatten(0, input.shape[:-1])
 
     def _by_weights(self, rows: Float[Tensor, "n i"]) -> Float[Tensor, "n o"]:
         dtype = torch.bfloat16 if bf16_products() else torch.float32
