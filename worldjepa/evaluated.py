@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -124,21 +123,12 @@ class Subject:
         return Part(self._some(fit), True), Part(self._some(judge), False, *views)
 
     def frames(self, most: int) -> UInt8[Tensor, "n f c y x"]:
-        """Return the first centre clips that are held out, or where none are, of those to train on."""
-        kept, count = [], 0
-        with self._held_out(most) as clips:
-            for batch in clips:
-                kept.append(batch.frames)
-                count += len(batch.frames)
-                if count >= most:
-                    break
-        return torch.cat(kept)[:most]
-
-    def _held_out(self, most: int) -> AbstractContextManager[Iterable[Batch]]:
+        """Return some held-out centre clips (where none are, of those to train on), labelled or not."""
         if self.files is None:
-            return nullcontext(self._cifar(False, most))
+            return torch.cat([batch.frames for batch in self._cifar(False, most)])
         fit, judge = self.files
-        return self.open(Part(self._some(judge if len(judge) else fit), False))
+        with self.open(Part(self._some(judge if len(judge) else fit, most), False)) as clips:
+            return torch.cat([batch.frames for batch in clips])
 
     @cached_property
     def clips(self) -> tuple[Latents, Latents]:
@@ -167,6 +157,8 @@ class Subject:
             segments=part.segments,
             crops=part.crops,
             reader=self.run.data.reader,
+            index=self.run.data.index,
+            timeout_s=self.run.data.timeout_s,
             num_workers=default_num_workers() if workers is None else workers,
         )
 
@@ -184,9 +176,9 @@ class Subject:
         logger.info("reading up to %d clips with %s", rows, ", ".join(ways))
         return read_latents(clips, ways, self.grid, rows=rows, views=views, folder=self.run_dir)
 
-    def _some(self, files: FileList) -> FileList:
-        """Return at most as many files as asked for, drawn at random but always the same."""
-        most = self.asked.eval.clips
+    def _some(self, files: FileList, most: int | None = None) -> FileList:
+        """Return at most as many files (left out: as asked for), drawn at random but always the same."""
+        most = self.asked.eval.clips if most is None else most
         if len(files) <= most:
             return files
         generator = torch.Generator().manual_seed(derive_seed(self.asked.seed, 0))

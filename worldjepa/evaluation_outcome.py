@@ -65,7 +65,12 @@ def evaluate_run(config: EvaluateConfig, run: TrainConfig) -> dict[str, Any]:
     by_name = config.probe not in ("quick", "all")
     console = _console()
     result = _earlier(subject)
-    for name in config.probes:
+    names = [name for name in config.probes if by_name or name in judges]
+    if len(names) < len(config.probes):
+        console.print(
+            f"a world model from episodes: of {config.probe} probes {', '.join(names)}", markup=False
+        )
+    for name in names:
         began = time.perf_counter()
         try:
             finding = _judge(name, judges, subject)
@@ -87,8 +92,8 @@ def evaluate_run(config: EvaluateConfig, run: TrainConfig) -> dict[str, Any]:
 def _judge(name: str, judges: dict[str, Judge], subject: Subject) -> Finding:
     if name not in judges:
         raise ConfigError(
-            f"probe={name}: makes no sense for a world model from episodes; there are {', '.join(judges)} "
-            "(and python -m worldjepa.plan)"
+            f"probe={name}: makes no sense for a world model from episodes; there are {', '.join(judges)}, and "
+            "python -m worldjepa.plan"
         )
     logger.info("probe: %s", name)
     return judges[name](subject)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torchvision.transforms.v2.functional as V
 from torch import Tensor
@@ -25,10 +27,7 @@ from worldjepa.model.world_model import WorldModel
 from worldjepa.seeding import derive_seed
 
 GAUGED, VIEWS = 256, 8  # clips, and augmented views of each
-ORDINARY, FIRST_TWIN = (
-    16,
-    1000,
-)  # pairs that say how much is to be shown; number of the first pair to judge by
+FIRST_TWIN = 1000  # number of the first pair: how surprise is measured was chosen on earlier ones
 
 
 def judge_gauges(subject: Subject) -> Finding:
@@ -128,12 +127,12 @@ def _twins(subject: Subject, windows: Windows, kind: str, numbers: range) -> Ten
     """Return pairs of videos, the possible one first, cut as clips are: uint8 [n 2 f c y x]."""
     settings, size = subject.corpus_settings, subject.run.data.size
     assert size is not None
-    frames = max(settings.frames, windows.span + 1)
+    settings = replace(settings, frames=max(settings.frames, windows.span + 1))
     transform = EvalTransform(size)
     scaled = transform.decode_size(settings.size, settings.size)
     pairs = []
     for number in numbers:
-        twins = draw_twins(kind, type(settings)(**(vars(settings) | {"frames": frames})), number)
+        twins = draw_twins(kind, settings, number)
         both = torch.stack([torch.from_numpy(video) for video in (twins.possible, twins.impossible)])
         planes = V.resize(both.permute(0, 1, 4, 2, 3), [scaled], antialias=True)
         pairs.append(transform(planes.flatten(0, 1), torch.Generator()).unflatten(0, (2, -1)))
