@@ -92,8 +92,8 @@ def evaluate_run(config: EvaluateConfig, run: TrainConfig) -> dict[str, Any]:
 def _judge(name: str, judges: dict[str, Judge], subject: Subject) -> Finding:
     if name not in judges:
         raise ConfigError(
-            f"probe={name}: makes no sense for a world model from episodes; there are {', '.join(judges)}, and "
-            "python -m worldjepa.plan"
+            f"probe={name}: makes no sense for a world model from episodes; there are {', '.join(judges)}, "
+            "and python -m worldjepa.plan"
         )
     logger.info("probe: %s", name)
     return judges[name](subject)

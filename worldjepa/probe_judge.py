@@ -91,7 +91,7 @@ def judge_segmentation(subject: Subject) -> Finding:
     rows = {}
     for way, tokens in fit.tokens.items():
         parts = (tokens, true_fit.cells), (judge.tokens[way], true_judge.cells)
-        rows[way] = {"mIoU": segment(*parts, _dense_schedule(subject), subject.device)[0]}
+        rows[way] = {"mIoU": segment(*parts, _dense_schedule(subject), subject.device)}
     nothing = iou_figure(torch.zeros_like(true_judge.cells), true_judge.cells)
     rows["all background"] = {"mIoU": nothing}
     note = (

@@ -57,12 +57,6 @@ class Latents:
         side = (min(self.grid.h, PLACES), min(self.grid.w, PLACES))
         return Features(F.adaptive_avg_pool2d(planes, side).reshape(len(tokens), -1), labels)
 
-    def take(self, ids: Int[Tensor, " k"]) -> Latents:
-        """Return the clips ``ids``; only of latents with one view each."""
-        assert self.views == 1
-        tokens = {name: part[ids] for name, part in self.tokens.items()}
-        return Latents(tokens, self.labels[ids], tuple(self.paths[i] for i in ids.tolist()), self.grid)
-
 
 def ways_of(model: WorldModel, untrained: WorldModel, beside: Iterable[str]) -> dict[str, Way]:
     """Return the encoder that ``encode`` uses, and of ``beside`` context, untrained and raw what there is."""

@@ -46,8 +46,8 @@ def segment(
     judge: tuple[Float16[Tensor, "m t p d"], Bool[Tensor, "m t p c"]],
     schedule: Schedule,
     device: torch.device,
-) -> tuple[Figure, Bool[Tensor, "m t p c"]]:
-    """Fit the map to tokens and their cells; return the mean IoU of other clips, and what it finds there."""
+) -> Figure:
+    """Fit the map to tokens and their cells; return the mean IoU of other clips."""
     tokens, cells = fit
     made = fit_heads(
         tokens,
@@ -57,8 +57,7 @@ def segment(
         schedule,
         device,
     )
-    guess = apply(made.head, judge[0], device) > 0
-    return iou_figure(guess, judge[1]), guess
+    return iou_figure(apply(made.head, judge[0], device) > 0, judge[1])
 
 
 def overlaps(guess: Bool[Tensor, "n t p c"], truth: Bool[Tensor, "n t p c"]) -> Float[Tensor, "n 2 2"]:

@@ -85,7 +85,7 @@ def block(
     target_aspect: tuple[float, float] = (0.75, 1.5),
     context_scale: tuple[float, float] = (0.85, 1.0),
 ) -> Masks:
-    """Predict a few blocks from one large block less them (I-JEPA), at the same places of every latent step."""
+    """Predict a few blocks from one large block less them (I-JEPA); the same places in every latent step."""
     image, whole = Grid(1, grid.h, grid.w), (1.0, 1.0)
     target_size = _block_size(image, generator, target_scale, target_aspect, whole)
     context_size = _block_size(image, generator, context_scale, whole, whole)
