@@ -122,7 +122,7 @@ def care_table(files: dict[str, tuple[Path, Path]], readers: dict[str, Read]) ->
     lines = [f"| | {' | '.join(readers)} |", "|---" * (len(readers) + 1) + "|"]
     for kind, (path, sound) in files.items():
         truth = reference(sound)
-        indices = list(range(0, len(truth), 2))[:FRAMES]
+        indices = np.linspace(0, len(truth) - 1, FRAMES).astype(int).tolist()
         cells = [outcome(read, path, indices, truth) for read in readers.values()]
         lines.append(f"| {kind} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -175,7 +175,7 @@ its neighbours by more. `refuses`: `UnsupportedVideoError`, which names the read
 """
 CARE = """## Bad files
 
-Up to {frames} frames asked for, every second one. `bad`: `BadVideoError`, which a run lists and replaces;
+{frames} frames asked for, spread over the video. `bad`: `BadVideoError`, which a run lists and replaces;
 `wrong`: frames returned, though they are damaged or others.
 """
 MUTATIONS = """## Damage at random

@@ -45,7 +45,7 @@ _BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 # a figure, or the dash that stands for none
-_NUMBER = re.compile(r"[-+]?\d[\d.,:]*(e[-+]?\d+)?|nan|(?<!\S)-(?!\S)")
+_NUMBER = re.compile(r"[-+]?\d(?:[\d.,:]*\d)?(?:e[-+]?\d+)?|nan|(?<!\S)-(?!\S)")
 
 
 @dataclass(frozen=True)

@@ -77,9 +77,9 @@ class ObjectiveConfig:
     variance, covariance, sigreg; of masked consistency (needs two clips a video); of vae kl; of dynamics
     rollout, inverse_dynamics, time_similarity and one for each of ``model.heads``; of iris (whose prediction is
     that of tokens) reconstruction and commitment.
-    ``loss`` on the target latents or pixels: l1, l2, smooth_l1, cosine. ``rollout_steps``: over how many latent steps
-    the rollout term predicts from its own predictions. ``null_actions``: the share of transitions trained
-    with the action left out.
+    ``loss`` on the target latents or pixels: l1, l2, smooth_l1, cosine. ``rollout_steps``: over how many
+    latent steps the rollout term predicts from its own predictions. ``null_actions``: the share of
+    transitions trained with the action left out.
     """
 
     kind: str = "masked"

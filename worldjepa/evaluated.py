@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -174,7 +174,7 @@ class Subject:
 
     def _latents(self, clips: Iterable[Batch], ways: dict[str, Way], rows: int, views: int) -> Latents:
         logger.info("reading up to %d clips with %s", rows, ", ".join(ways))
-        return read_latents(clips, ways, self.grid, rows=rows, views=views, folder=self.run_dir)
+        return read_latents(_told(clips), ways, self.grid, rows=rows, views=views, folder=self.run_dir)
 
     def _some(self, files: FileList, most: int | None = None) -> FileList:
         """Return at most as many files (left out: as asked for), drawn at random but always the same."""
@@ -230,3 +230,11 @@ class Subject:
             state.append(truth.state[last])
         found = Boxes(torch.stack(boxes), torch.stack(seen), (size, size))
         return Truths(torch.stack(cells), found, torch.stack(state))
+
+
+def _told(clips: Iterable[Batch]) -> Iterator[Batch]:
+    """Say on the way which files are left out."""
+    for batch in clips:
+        for file in batch.bad:
+            logger.warning("left out: %s: %s", file.path, file.reason)
+        yield batch

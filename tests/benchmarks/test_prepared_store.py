@@ -38,11 +38,13 @@ def test_a_folder_is_measured(tmp_path, monkeypatch, capsys):
     from worldjepa.data.video.store_encoder import store_video
 
     monkeypatch.setattr(store_writer, "run_jobs", lambda function, jobs, **_: map(store_video, jobs))
-    make_video(tmp_path / "a.mp4", count=24)
-    (tmp_path / "bad.mp4").write_text("<html>")
-    assert main([str(tmp_path), "--rounds", "2", "--out", str(tmp_path / "table")]) == 0
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    make_video(videos / "a.mp4", count=24)
+    (videos / "bad.mp4").write_text("<html>")
+    assert main([str(videos), "--rounds", "2", "--out", str(tmp_path / "table")]) == 0
     found = json.loads((tmp_path / "table.json").read_text())["cases"]["files"]
     assert list(found) == ["a.mp4"]
     assert set(found["a.mp4"]) >= {PUBLIC, PLAIN, STORE, VIEW, "frames", "source_bytes"}
     assert found["a.mp4"][PUBLIC]["times_decord"] == [1, 1, 1] and found["a.mp4"][VIEW]["psnr"] > 100
-    assert str(tmp_path) not in capsys.readouterr().out, "the table names no folder of this machine"
+    assert str(videos) not in capsys.readouterr().out, "the table names no folder of this machine"

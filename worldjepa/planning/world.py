@@ -6,12 +6,13 @@ Ours with an action predictor, IRIS, and the environment itself as a perfect mod
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 
+@runtime_checkable
 class Clocked(Protocol):
     """How frames become latent steps. ``attention`` is ``step`` where each latent step is encoded alone."""
 
@@ -26,6 +27,7 @@ class Clocked(Protocol):
         ...
 
 
+@runtime_checkable
 class Acting(Protocol):
     """Widths of what goes in beside latents: an action block, and proprioception (0: none)."""
 
@@ -40,6 +42,7 @@ class Acting(Protocol):
         ...
 
 
+@runtime_checkable
 class Heads(Protocol):
     """Modules over latents by name, of which there may be none."""
 
@@ -50,6 +53,7 @@ class Heads(Protocol):
     def __getitem__(self, key: str, /) -> Callable[[Tensor], Tensor]: ...
 
 
+@runtime_checkable
 class World(Protocol):
     """Encodes observations and predicts what follows from actions; shapes and errors as in ``WorldModel``.
 

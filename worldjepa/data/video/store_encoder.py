@@ -14,6 +14,7 @@ import av
 import numpy as np
 from av.codec.context import Flags
 from av.video.codeccontext import VideoCodecContext
+from av.video.reformatter import VideoReformatter
 from jaxtyping import UInt8
 
 from worldjepa.data.video.index_arrays import pack
@@ -135,10 +136,12 @@ def _encoded_record(order: Order, pictures: _Pictures, source_bytes: int) -> byt
 def _encode(order: Order, pictures: _Pictures, crf: int) -> bytes:
     gop = order.recipe.gop
     encoder = _encoder(pictures.size, order.recipe, crf)
+    reformatter = VideoReformatter()
     packets, number = list[bytes](), 0
     for chunk in pictures.chunks():
         for picture in chunk:
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            rgb = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame = reformatter.reformat(rgb, format="yuv420p", threads=1)
             frame.pts = number
             packets += [bytes(packet) for packet in encoder.encode(frame)]
             number += 1
