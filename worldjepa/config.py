@@ -73,10 +73,10 @@ class ObjectiveConfig:
     ``kind``: from video alone masked (V-JEPA), ijepa, and to compare with mae, autoencoder, vae and byol;
     from episodes with actions dynamics (a world model), and to compare with iris; none is that of a converted
     encoder that stands alone, which nothing here trains.
-    Terms: prediction (always; of mae, autoencoder and vae that of pixels); of masked, ijepa and dynamics also
-    variance, covariance, sigreg; of masked consistency (needs two clips a video); of vae kl; of dynamics
-    rollout, inverse_dynamics, time_similarity and one for each of ``model.heads``; of iris (whose prediction is
-    that of tokens) reconstruction and commitment.
+    Terms: prediction (always; of mae, autoencoder and vae that of pixels); of masked, ijepa and dynamics
+    also variance, covariance, sigreg; of masked consistency (needs two clips a video); of vae kl; of
+    dynamics rollout, inverse_dynamics, time_similarity and one for each of ``model.heads``; of iris
+    (whose prediction is that of tokens) reconstruction and commitment.
     ``loss`` on the target latents or pixels: l1, l2, smooth_l1, cosine. ``rollout_steps``: over how many
     latent steps the rollout term predicts from its own predictions. ``null_actions``: the share of
     transitions trained with the action left out.
