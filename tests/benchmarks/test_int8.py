@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from benchmarks import int8
+from benchmarks.int8_ways import bf16, ways
 from tests.model.worlds import world
 from worldjepa.model.world_model import WorldModel
 
@@ -18,7 +19,7 @@ def test_every_way_gives_nearly_the_same_and_ratios_are_to_bf16():
     model = small()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        there = int8.ways(model)
+        there = ways(model)
         call = int8.calls(model)["encode 4 frames"]
         found = {}
         for name, way in there.items():
@@ -50,7 +51,7 @@ def test_an_interrupted_start_goes_on_and_another_command_does_not(tmp_path):
 
 
 def test_bf16_keeps_the_weights_of_blocks_so():
-    kept = int8.bf16(small())
+    kept = bf16(small())
     kinds = {name: p.dtype for name, p in kept.named_parameters()}
     assert kinds["encoder.blocks.0.attn.qkv.weight"] == torch.bfloat16
     assert kinds["encoder.embed.proj.weight"] == torch.float32

@@ -14,7 +14,8 @@ import worldjepa
 from tests.model.worlds import redrawn, world
 from worldjepa.export import programs
 from worldjepa.export.__main__ import main
-from worldjepa.export.programs import ExportError, Function, compare, encode_function, export_programs
+from worldjepa.export.functions import ExportError, Function, encode_function, step_function
+from worldjepa.export.programs import compare, export_programs
 from worldjepa.model.action_stats import ActionStats
 from worldjepa.model.frozen import FrozenEncoder, TimmBackbone
 
@@ -219,7 +220,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(model, tmp
 
 def test_what_step_and_clips_need_is_said(model):
     with pytest.raises(ExportError, match="window of 3 latent steps needs 2 earlier ones"):
-        programs.step_function(model, 5)
+        step_function(model, 5)
     clip = worldjepa.VideoEncoder(dim=24, depth=1, num_heads=2, patch_size=8)
     video = worldjepa.WorldModel(encoder=clip, image_size=16)
     with pytest.raises(ExportError, match="say how many there are"):

@@ -6,7 +6,7 @@ import torch
 from tests.model.worlds import redrawn
 from worldjepa import MaskedPredictor, VideoEncoder, WorldModel
 from worldjepa.conversion import complete
-from worldjepa.export.programs import ExportError
+from worldjepa.export.functions import ExportError
 from worldjepa.export.transformers_format import export_transformers
 from worldjepa.model.foreign import read_foreign
 from worldjepa.types import Grid, Masks

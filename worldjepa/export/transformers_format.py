@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from worldjepa.artifact import write_folder
-from worldjepa.export.programs import ExportError
+from worldjepa.export.functions import ExportError
 from worldjepa.model.blueprint import describe_arguments
 from worldjepa.model.encoder import VideoEncoder
 from worldjepa.model.foreign.names import TRANSFORMERS_ENCODER, TRANSFORMERS_PREDICTOR, Table, to_theirs
