@@ -71,7 +71,8 @@ def calls(model: WorldModel) -> dict[str, Callable[[WorldModel], Tensor]]:
     generator = torch.Generator().manual_seed(0)
     assert model.predictor is not None
     per, side, width = model.encoder.frames_per_step, model.image_size, model.predictor.action_dim
-    several, many = (16, 128) if model.predictor.grid.p == 1 else (4, 8)
+    tokens = model.predictor.grid.p
+    several, many = (16, 128) if tokens == 1 else (4, 8) if tokens <= 16 else (2, 2)
     frames = torch.randint(0, 256, (several, per, 3, side, side), generator=generator, dtype=torch.uint8)
     actions = 2 * torch.rand(1, many, 5, width, generator=generator) - 1
     with torch.no_grad():
