@@ -38,7 +38,7 @@ from worldjepa.data.video.store_writer import SourceVideo, prepare_store
 from worldjepa.hardware import usable_cores
 
 SAMPLING, SIZE, BATCH = ClipSampling(16, frame_skip=4), 224, 8
-RECIPE = Recipe(size=256, raw=False, gop=4, crf=25, preset="slow", max_share=1.0)
+RECIPE = Recipe(size=256, raw=False, gop=4, crf=26, preset="slow", max_share=1.0)
 KINDS = {"originals": None, "store": RECIPE, "raw": replace(RECIPE, raw=True)}
 STAGES = ("read", "augment", "stack")
 QUEUED = 2  # batches that torch's loader holds ready for a worker: taken out before the clock starts

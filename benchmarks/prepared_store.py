@@ -40,7 +40,7 @@ from worldjepa.data.video.store_writer import SourceVideo, prepare_store
 
 FRAMES, STRIDE, SIZE = 16, 4, 224
 PUBLIC, PLAIN, STORE, VIEW, COPY = "decord", "pyav", "store", "raw, mapped", "raw, copied"
-RECIPE = Recipe(size=SIZE, raw=False, gop=4, crf=25, preset="slow", max_share=1.0)
+RECIPE = Recipe(size=SIZE, raw=False, gop=4, crf=26, preset="slow", max_share=1.0)
 SWEEP = {
     "as it is": RECIPE,
     **{f"gop={gop}": replace(RECIPE, gop=gop) for gop in (1, 2, 3, 6, 8, 16)},
@@ -48,8 +48,10 @@ SWEEP = {
     "with loop filter": replace(RECIPE, x264=QUICK.replace("no-deblock=1", "no-deblock=0")),
     "with arithmetic coding": replace(RECIPE, x264=QUICK.replace("cabac=0", "cabac=1")),
     "with psychovisual tuning": replace(RECIPE, x264=QUICK.replace(":psy=0", "")),
-    "crf=22": replace(RECIPE, crf=22),
-    "crf=28": replace(RECIPE, crf=28),
+    "with adaptive quantisation": replace(RECIPE, x264=QUICK.replace(":aq-mode=0", "")),
+    "with macroblock tree": replace(RECIPE, x264=QUICK.replace(":mbtree=0", "")),
+    "crf=23": replace(RECIPE, crf=23),
+    "crf=29": replace(RECIPE, crf=29),
 }
 
 Read = Callable[[list[int]], torch.Tensor]

@@ -143,4 +143,4 @@ def test_help_names_the_settings(capsys):
     assert main(["--help"]) == 0
     assert "prepare.raw=true" in capsys.readouterr().out
     assert main(["--cfg", "out=x"]) == 0
-    assert "crf: 25" in capsys.readouterr().out
+    assert "crf: 26" in capsys.readouterr().out

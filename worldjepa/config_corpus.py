@@ -51,7 +51,7 @@ class StoreConfig:
 
     raw: bool = False
     gop: int = 4
-    crf: int = 25
+    crf: int = 26
     preset: str = "slow"
     max_share: Optional[float] = 1.0
     shard_mb: int = 256

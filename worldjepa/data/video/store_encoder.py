@@ -28,8 +28,9 @@ _WORST = 51  # x264's scale ends there
 _LINE_BYTES = 192  # what a video takes in the other files of the store
 
 # What makes x264's stream quick to decode: no loop filter, variable-length codes in place of arithmetic ones,
-# no weighted prediction, one reference. Without "psy" the encoder aims at small errors, not at looking sharp.
-QUICK = "scenecut=0:bframes=0:ref=1:no-deblock=1:cabac=0:weightp=0:psy=0"
+# no weighted prediction, one reference. Without "psy" and "aq" the encoder aims at small errors, not looks.
+# With "mbtree" its bytes differ by processor, and now and then from one time to the next on the same one.
+QUICK = "scenecut=0:bframes=0:ref=1:no-deblock=1:cabac=0:weightp=0:psy=0:aq-mode=0:mbtree=0"
 
 
 @dataclass(frozen=True)
