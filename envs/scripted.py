@@ -12,19 +12,21 @@ from .geometry import Geometry
 NOISE = 0.5  # standard deviation of what is added to an action
 CHANGE = 0.02  # how probable a new waypoint is at any step
 NEAR = 8.0  # pixels from a waypoint that count as there
-OVERSHOOT = 0.3  # by what share waypoints are drawn beyond the room on all sides; cut, but of straight legs
 PULL = (0.3, 1.4)  # how firmly a waypoint is headed for, by leg
-STRAIGHT = 0.25  # share of legs that go straight, into walls too: who never pushes against one learns no wall
+PUSHING = 0.3  # share of legs that hold one action, into walls and corners too: planners try just that, and
+# a model that never saw it imagines that the dot gets through
+PUSH = 2.0  # held actions are drawn between -PUSH and PUSH and cut: half of them are at a bound
 
 
 class Roaming:
-    """Where each row is heading, and how; a new waypoint is drawn where one is reached or lost."""
+    """Where each row is heading, or what it holds on to; a new leg begins where one is done or lost."""
 
     def __init__(self, geometry: Geometry, count: int):
         self.geometry = geometry
         self.waypoints = np.zeros((count, 2))
         self.pull = np.zeros(count)
-        self.straight = np.zeros(count, bool)
+        self.pushing = np.zeros(count, bool)
+        self.held = np.zeros((count, 2))
         self.due = np.ones(count, bool)
 
     def act(
@@ -38,12 +40,12 @@ class Roaming:
         """Return actions in [-1, 1]; every row takes the same number of draws from its generator."""
         draws = np.stack([rng.random(5) for rng in rngs])
         noise = np.stack([rng.standard_normal(2) for rng in rngs])
-        there = np.hypot(*(self.waypoints - positions).T) < NEAR
+        there = ~self.pushing & (np.hypot(*(self.waypoints - positions).T) < NEAR)
         self._renew(self.due | there | (draws[:, 0] < CHANGE), draws[:, 1:], walls)
-        way = heading(self.geometry, positions, self.waypoints, walls, doors)
-        ahead = np.where(self.straight[:, None], self.waypoints, way) - positions
+        ahead = heading(self.geometry, positions, self.waypoints, walls, doors) - positions
         ahead /= np.maximum(np.hypot(*ahead.T), speed)[:, None]
-        return np.clip(self.pull[:, None] * ahead + NOISE * noise, -1, 1).astype(np.float32)
+        way = np.where(self.pushing[:, None], self.held, self.pull[:, None] * ahead)
+        return np.clip(way + NOISE * noise, -1, 1).astype(np.float32)
 
     def _renew(
         self,
@@ -51,11 +53,10 @@ class Roaming:
         draws: Float[np.ndarray, "n 4"],
         walls: Float[np.ndarray, " n"],
     ) -> None:
-        self.straight[rows] = draws[rows, 3] < STRAIGHT
-        shares = (1 + 2 * OVERSHOOT) * draws[:, :2] - OVERSHOOT
-        shares = np.where(self.straight[:, None], shares, np.clip(shares, 0, 1))
-        self.waypoints[rows] = self.geometry.free_places(shares, walls)[rows]
+        self.waypoints[rows] = self.geometry.free_places(draws[:, :2], walls)[rows]
+        self.held[rows] = PUSH * (2 * draws[rows, :2] - 1)
         self.pull[rows] = (PULL[0] + (PULL[1] - PULL[0]) * draws[:, 2])[rows]
+        self.pushing[rows] = draws[rows, 3] < PUSHING
         self.due[:] = False
 
 
