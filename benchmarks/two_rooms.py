@@ -37,7 +37,7 @@ ROWS: dict[str, list[str]] = {
     ],
 }
 FAR = ["plan.protocol=anywhere", "plan.reduction=smallest", "plan.warm_start=1"]  # the way round is long
-PROTOCOLS = {"lewm": [], "anywhere": [*FAR, "plan.horizon=14"]}
+PROTOCOLS = {"lewm": [], "anywhere": [*FAR, "plan.horizon=18"]}
 ASKED = {"fixed wall and door": ["lewm", "anywhere"]}  # other rows: lewm
 CHOICES: dict[str, dict[str, list[str]]] = {
     "lewm": {
@@ -54,11 +54,12 @@ CHOICES: dict[str, dict[str, list[str]]] = {
     },
     "anywhere": {
         "last + 0.1 of each earlier, horizon 5": ["plan.protocol=anywhere"],
-        "last + 0.1 of each earlier, horizon 14": ["plan.protocol=anywhere", "plan.horizon=14"],
+        "last + 0.1 of each earlier, horizon 18": ["plan.protocol=anywhere", "plan.horizon=18"],
         "smallest, horizon 5": [*FAR, "plan.horizon=5"],
         "smallest, horizon 10": [*FAR, "plan.horizon=10"],
         "smallest, horizon 14": [*FAR, "plan.horizon=14"],
-        "smallest, horizon 14, plans begin anew": [*FAR, "plan.horizon=14", "plan.warm_start=null"],
+        "smallest, horizon 18": [*FAR, "plan.horizon=18"],
+        "smallest, horizon 18, plans begin anew": [*FAR, "plan.horizon=18", "plan.warm_start=null"],
     },
 }
 
