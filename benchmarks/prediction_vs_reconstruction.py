@@ -43,7 +43,7 @@ METHODS: dict[str, list[str]] = {
 SWEPT = ("V-JEPA", "MAE", "AE", "VAE")
 SHARES = (0.0, 0.4, 0.8)
 OTHERS_AT = 0.4  # the share at which the other methods are measured
-STEPS = 800  # of V-JEPA, whose compute is everybody's: below 3 minutes a run on two cores
+STEPS = 600  # of V-JEPA, whose compute is everybody's: below 2 minutes a run on one core
 ABOUT = """\
 One encoder (nano, 64 px, 8 frames), trained by each method on the built-in corpus with the same data,
 optimiser and training compute; then frozen, and the kind of motion (8 kinds) read from its latents of
