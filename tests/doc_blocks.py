@@ -37,6 +37,7 @@ WORDS = {
     "VIDEO": [*TINY[1:], "train.steps=4"],
     "QUICK": _QUICK,
     "WORLD": _WORLD,
+    "FEW": ["plan.planner_settings={num_samples: 16, num_elites: 4, iterations: 2}"],
     "ONLINE": [*_WORLD, *(f"agent.{word}" for word in _AGENT)],
 }
 _BLOCK = re.compile(

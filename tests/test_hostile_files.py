@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.hostile import payloads
+from tests.hostile import changes, payloads
+from tests.hostile.torch_files import torch_files
 from tests.model.worlds import redrawn, world
 from tests.runs import TINY_WORLD
 from tests.test_hub import keep
@@ -21,7 +22,8 @@ from worldjepa.model.encoder import VideoEncoder
 from worldjepa.model.predictor import MaskedPredictor
 from worldjepa.model.world_model import WorldModel
 
-MEGABYTES = 300  # more than any refusal needs
+MEGABYTES, SECONDS = 300, 10  # more than any refusal needs
+Said = tuple[str | None, float, float]
 
 
 RECORD = "state: a record of another kind"
@@ -48,8 +50,8 @@ class Corpus:
         self.names.append((group, f"{entry}, {name}"))
         self.jobs.append([entry, *map(str, arguments)])
 
-    def run(self) -> dict[tuple[str, str], tuple[str | None, float]]:
-        """Return what was said of each, and the megabytes it needed."""
+    def run(self) -> dict[tuple[str, str], Said]:
+        """Return what was said of each, and the megabytes and seconds it needed."""
         (self.home / "jobs.json").write_text(json.dumps(self.jobs))
         environment = os.environ | {
             "WORLDJEPA_MARKER": str(self.home / "marker"),
@@ -68,7 +70,7 @@ class Corpus:
         return dict(zip(self.names, map(tuple, lines), strict=True))
 
 
-def changed(good: Path, where: Path, change: payloads.Change) -> Path:
+def changed(good: Path, where: Path, change: changes.Change) -> Path:
     """Return a copy of a good folder, changed."""
     shutil.copytree(good, where)
     change(where)
@@ -84,9 +86,7 @@ def add_checkpoints(corpus: Corpus, world_run: Path) -> None:
     shutil.copytree(world_run, run)
     shutil.rmtree(run / "checkpoints" / newest.name)
     corpus.add("good", "checkpoint", "load", good)
-    called = payloads.both(
-        payloads.with_setting("config.yaml", "masking.evil", payloads.TARGET), payloads.sign
-    )
+    called = changes.both(changes.with_setting("config.yaml", "masking.evil", changes.TARGET), changes.sign)
     asleep = changed(good, corpus.home / "asleep" / good.name, called)
     corpus.add("good", "a run's own _target_, which loading never calls", "load", asleep)
     corpus.add(
@@ -129,11 +129,16 @@ def add_foreign(corpus: Corpus) -> None:
     export_transformers(model, good)
     corpus.add("good", "transformers", "load", good)
     corpus.add("good", "transformers", "convert", good, corpus.home / "good_conversion")
+    said = [changes.with_setting("config.json", *one) for one in payloads.REMOTE_CODE.items()]
+    code = changes.both(*said, changes.with_module("modeling_evil.py"))
+    remote = changed(good, corpus.home / "remote", code)
+    corpus.add("good", "code of its own, which nothing imports", "load", remote)
+    corpus.add("good", "code of its own", "convert", remote, corpus.home / "remote_conversion")
     for number, (name, change) in enumerate(payloads.foreign_payloads().items()):
         home = corpus.home / f"foreign{number}"
         corpus.add("foreign", name, "load", changed(good, home / "weights", change))
         corpus.add("foreign", name, "convert", home / "weights", home / "converted")
-    for name, write in payloads.torch_files().items():
+    for name, write in torch_files().items():
         path = corpus.home / f"{name.replace(' ', '_')}.pt"
         write(path)
         corpus.add("foreign", name, "convert", path, corpus.home / path.stem / "converted")
@@ -145,7 +150,7 @@ def home(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def outcome(home, world_run) -> dict[tuple[str, str], tuple[str | None, float]]:
+def outcome(home, world_run) -> dict[tuple[str, str], Said]:
     """What one child said of them all."""
     corpus = Corpus(home)
     with pytest.MonkeyPatch.context() as patch:
@@ -157,18 +162,21 @@ def outcome(home, world_run) -> dict[tuple[str, str], tuple[str | None, float]]:
 
 
 def test_good_ones_are_taken(outcome):
-    said = {name: words for (group, name), (words, _) in outcome.items() if group == "good"}
-    assert len(said) == 6 and set(said.values()) == {None}, said
+    said = {name: words for (group, name), (words, *_) in outcome.items() if group == "good"}
+    assert len(said) == 8 and set(said.values()) == {None}, said
 
 
-@pytest.mark.parametrize(("group", "least"), [("checkpoints", 50), ("published", 70), ("foreign", 55)])
-def test_every_hostile_one_is_refused_in_words_and_with_little_memory(outcome, group, least):
+@pytest.mark.parametrize(("group", "least"), [("checkpoints", 70), ("published", 120), ("foreign", 110)])
+def test_every_hostile_one_is_refused_in_a_line_quickly_and_with_little_memory(outcome, group, least):
     of_group = {name: found for (which, name), found in outcome.items() if which == group}
     assert len(of_group) >= least
-    assert {name for name, (said, _) in of_group.items() if said is None} == set()
-    assert {name: said for name, (said, _) in of_group.items() if "FAULT" in str(said)} == {}
-    assert {name: said for name, (said, _) in of_group.items() if not 20 < len(str(said)) < 2000} == {}
-    assert {name: more for name, (_, more) in of_group.items() if more > MEGABYTES} == {}
+    assert {name for name, (said, *_) in of_group.items() if said is None} == set()
+    assert {name: said for name, (said, *_) in of_group.items() if "FAULT" in str(said)} == {}
+    lines = {name: str(said).removesuffix("\n") for name, (said, *_) in of_group.items()}
+    assert {name: line for name, line in lines.items() if not 20 < len(line) < 1000} == {}
+    assert {name: line for name, line in lines.items() if not line.isprintable()} == {}
+    assert {name: more for name, (_, more, _) in of_group.items() if more > MEGABYTES} == {}
+    assert {name: time for name, (*_, time) in of_group.items() if time > SECONDS} == {}
 
 
 def test_nothing_ran_and_nothing_was_written(outcome, home):
@@ -180,5 +188,5 @@ def test_nothing_ran_and_nothing_was_written(outcome, home):
 def test_a_payload_that_is_unpickled_would_leave_its_marker(tmp_path, monkeypatch):
     """The corpus is live ammunition."""
     monkeypatch.setenv("WORLDJEPA_MARKER", str(tmp_path / "marker"))
-    pickle.loads(payloads.pickled())
+    pickle.loads(changes.pickled())
     assert (tmp_path / "marker").exists()

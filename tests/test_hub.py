@@ -106,6 +106,9 @@ def test_what_cannot_be_saved_whole_is_refused(tmp_path):
     model.heads["mine"] = torch.nn.Linear(2, 2)
     with pytest.raises(BlueprintError, match="a Linear cannot be described as data"):
         model.save_pretrained(tmp_path / "mine")
+    iris = from_config("two_rooms", ["objective=iris", "model.heads=[]", "~objective.weights.pixels"])
+    with pytest.raises(BlueprintError, match="a FrameTokenizer cannot be described as data"):
+        iris.save_pretrained(tmp_path / "iris")
     assert list(tmp_path.iterdir()) == []
 
 

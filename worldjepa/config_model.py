@@ -67,7 +67,9 @@ class PredictorConfig:
 
     ``window``: over how many latent steps, its own included, a step's attention reaches (None: all).
     ``rope``: paired (ours, relative) or vjepa2 (published weights'). ``trained_grid``: rows and columns of
-    tokens that published weights were trained on; positions on other grids are scaled to it.
+    tokens that published weights were trained on; positions on other grids are scaled to it. ``kinematics``:
+    how proprioception follows from actions, for rollouts: None (unknown) or end_effector (both are x, y, z,
+    three Euler angles, gripper: ``model/kinematics.py``).
     """
 
     conditioning: str = "adaln"
@@ -78,6 +80,7 @@ class PredictorConfig:
     window: Optional[int] = None
     rope: str = "paired"
     trained_grid: Optional[int] = None
+    kinematics: Optional[str] = None
 
 
 @dataclass

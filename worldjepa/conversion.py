@@ -10,7 +10,7 @@ from worldjepa.build import build_model
 from worldjepa.config import TrainConfig
 from worldjepa.config_convert import ConvertConfig
 from worldjepa.hub import check_links, fetch, is_address
-from worldjepa.model.foreign import Foreign, ForeignError, Report, read_foreign
+from worldjepa.model.foreign import TIMM, Foreign, ForeignError, Report, read_foreign
 from worldjepa.model.pretrained import build_to_fit
 from worldjepa.model.world_model import WorldModel
 from worldjepa.schema import from_dict, plain, to_dict
@@ -88,8 +88,9 @@ def _check(empty: WorldModel, foreign: Foreign, allowed: Sequence[str]) -> None:
 
 
 def _local(source: str) -> str | Path:
-    if not is_address(source):
+    if source.startswith(TIMM):
         return source
-    folder = fetch(source)
-    check_links(folder)
-    return folder
+    path = fetch(source) if is_address(source) else Path(source).expanduser()
+    if path.is_dir():
+        check_links(path)
+    return path

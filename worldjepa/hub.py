@@ -111,10 +111,19 @@ def check_links(folder: Path) -> None:
     cached = folder.parent.name == "snapshots"
     home = folder.parent.parent / "blobs" if cached else folder
     for file in folder.iterdir():
-        if file.is_symlink() and not file.resolve().is_relative_to(home.resolve()):
+        if file.is_symlink() and not _leads_into(file, home):
             raise HubError(
                 f"{file} is a link that leads out of {home}; a model's files stand in its own folder"
             )
+
+
+def _leads_into(link: Path, home: Path) -> bool:
+    # the store itself may not lead elsewhere; nor may a link lead in a circle
+    try:
+        there = link.resolve(strict=True)
+    except (OSError, RuntimeError):
+        return False
+    return there.is_relative_to(home.parent.resolve() / home.name)
 
 
 def _hub() -> ModuleType:

@@ -54,7 +54,8 @@ def load(path: str | Path, *, device: str = "auto") -> WorldModel:
         ConfigError: the stored settings are not ours.
         PretrainedError, BlueprintError, PlainDataError, TensorFileError, ForeignError: a published model that
             is damaged, or is no such model.
-        HubError: it cannot be fetched. ImportError: huggingface_hub is not installed.
+        HubError: it cannot be fetched.
+        ImportError: huggingface_hub is not installed.
     """
     folder = fetch(str(path)) if is_address(path) else Path(path).expanduser()
     model = _load_published(folder) if (folder / CONFIG).exists() else _load_checkpoint(folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -12,7 +12,22 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-LONGEST_HEADER = 16 << 20  # bytes; of a model of a hundred thousand tensors
+LONGEST_HEADER = 16 << 20  # bytes
+MOST_TENSORS = 20_000  # V-JEPA 2 ViT-g with both encoders and its predictor has about 1,100
+LONGEST_NAME = 200
+# as safetensors calls them; float8 would need the scales that are kept beside it
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
 
 
 class TensorFileError(ValueError):
@@ -43,11 +58,14 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def read_outline(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a safetensors file by name and shape only, without memory (``meta``).
+    """Return the tensors of a safetensors file by name, shape and dtype only, without memory (``meta``).
 
     Raises:
-        TensorFileError: it is no safetensors file, or its header does not fit its length.
+        TensorFileError: it is no safetensors file, its header does not fit its length, or it holds more
+            tensors, names or numbers of another kind than any model here.
     """
+    if not path.is_file():
+        raise TensorFileError(f"{path} is no safetensors file, but a folder or a pipe")
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
@@ -57,21 +75,36 @@ def read_outline(path: Path) -> dict[str, Tensor]:
                 f"{LONGEST_HEADER} are the most that is read"
             )
         with safe_open(path, framework="pt") as file:
-            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+            names = check_names(file.keys(), path)
+            slices = {name: file.get_slice(name) for name in names}
+            said = {name: (part.get_shape(), part.get_dtype()) for name, part in slices.items()}
     except SafetensorError as error:
         raise TensorFileError(f"{path} is no safetensors file, or a damaged one: {error}") from error
-    return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    for name, (_, dtype) in said.items():
+        if dtype not in DTYPES:
+            raise TensorFileError(f"{path}: {name} is of {dtype}, which no model here has")
+    return {
+        name: torch.empty(shape, dtype=DTYPES[dtype], device="meta") for name, (shape, dtype) in said.items()
+    }
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a safetensors file, on the CPU; the error is that of ``read_outline``.
+    """Return the tensors of a safetensors file, on the CPU; the error is that of ``read_outline``."""
+    read_outline(path)
+    return load_file(path)
+
+
+def check_names(names: Sequence[str], source: Path) -> Sequence[str]:
+    """Return the names of tensors; they are printed, so that they must be fit to be.
 
     Raises:
-        TensorFileError: also for numbers that no model of ours has, such as complex ones.
+        TensorFileError: more than any model has, too long, or with characters that steer a terminal.
     """
-    read_outline(path)
-    tensors = load_file(path)
-    odd = [name for name, tensor in tensors.items() if tensor.is_complex()]
-    if odd:
-        raise TensorFileError(f"{path}: {odd[0]} is of {tensors[odd[0]].dtype}, which no model here has")
-    return tensors
+    if len(names) > MOST_TENSORS:
+        raise TensorFileError(
+            f"{source} holds {len(names)} tensors, and {MOST_TENSORS} are the most that is read"
+        )
+    for name in names:
+        if len(name) > LONGEST_NAME or not name.isprintable():
+            raise TensorFileError(f"{source} holds the name {name[:40]!a}, which no tensor here has")
+    return names

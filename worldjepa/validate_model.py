@@ -142,6 +142,8 @@ def _check_world_model(model: ModelConfig) -> None:
     one_of("model.predictor.rope", model.predictor.rope, ("paired", "vjepa2"))
     at_least("model.predictor.window", model.predictor.window, 1)
     at_least("model.predictor.trained_grid", model.predictor.trained_grid, 1)
+    if model.predictor.kinematics is not None:
+        one_of("model.predictor.kinematics", model.predictor.kinematics, ("end_effector",))
     at_least("model.action_block", model.action_block, 1)
     at_least("model.action_dim", model.action_dim, 1)
     at_least("model.proprioception_dim", model.proprioception_dim, 0)
@@ -181,6 +183,7 @@ def _check_tokens(model: ModelConfig) -> None:
         "model.predictor.conditioning": (model.predictor.conditioning, "tokens"),
         "model.predictor.window": (model.predictor.window, None),
         "model.predictor.trained_grid": (model.predictor.trained_grid, None),
+        "model.predictor.kinematics": (model.predictor.kinematics, None),
     }
     for name, (value, expected) in fixed.items():
         if value != expected:

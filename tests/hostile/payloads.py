@@ -1,119 +1,25 @@
-"""Folders and files that an attacker might publish, made from good ones; each would leave a marker if it ran.
+"""Folders that an attacker might publish: each a function of a good folder's copy."""
 
-A payload is a function of a good folder's copy. Checkpoints are signed again after they were changed: whoever
-makes one can make its sums as well.
-"""
-
-import io
 import json
-import os
-import pickle
-import struct
-import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-import yaml
-from safetensors.torch import save_file
-
-from worldjepa.artifact import _sha256
-
-Change = Callable[[Path], None]
-
-
-class Marker:
-    """Pickled, it creates a file where it is unpickled."""
-
-    def __reduce__(self):
-        return leave_marker, ()
-
-
-def pickled() -> bytes:
-    return pickle.dumps({"encoder": Marker(), "model": Marker()})
-
-
-def torch_pickled() -> bytes:
-    file = io.BytesIO()
-    torch.save({"encoder": {"weight": torch.zeros(2)}, "target_encoder": Marker()}, file)
-    return file.getvalue()
-
-
-def sign(folder: Path) -> None:
-    """Write a manifest of what is in a checkpoint folder now."""
-    files = [file for file in folder.iterdir() if file.name != "manifest.json"]
-    entries = {file.name: {"sha256": _sha256(file), "bytes": file.stat().st_size} for file in files}
-    (folder / "manifest.json").write_text(json.dumps({"format": 1, "files": entries}))
-
-
-# --- ways to change a file -----------------------------------------------------------------------
-
-
-def with_bytes(name: str, content: Callable[[], bytes] | bytes) -> Change:
-    return lambda folder: void(
-        (folder / name).write_bytes(content if isinstance(content, bytes) else content())
-    )
-
-
-def with_setting(name: str, place: str, value: Any) -> Change:
-    """Set a dotted place of a JSON or YAML file."""
-
-    def change(folder: Path) -> None:
-        path = folder / name
-        loads, dumps = (
-            (yaml.safe_load, yaml.safe_dump) if path.suffix == ".yaml" else (json.loads, json.dumps)
-        )
-        data = loads(path.read_text())
-        *outer, last = place.split(".")
-        inner = data
-        for part in outer:
-            inner = inner.setdefault(part, {})
-        inner[last] = value
-        path.write_text(dumps(data))
-
-    return change
-
-
-def with_link(name: str, target: str) -> Change:
-    def change(folder: Path) -> None:
-        (folder / name).unlink(missing_ok=True)
-        (folder / name).symlink_to(target)
-
-    return change
-
-
-def with_pipe(name: str) -> Change:
-    """Put a pipe that nobody writes to in a file's place: reading it would wait for ever."""
-
-    def change(folder: Path) -> None:
-        (folder / name).unlink(missing_ok=True)
-        os.mkfifo(folder / name)
-
-    return change
-
-
-def both(*changes: Change) -> Change:
-    return lambda folder: void([change(folder) for change in changes])
-
-
-def void(_: object) -> None:
-    return None
-
-
-TARGET = {"_target_": "tests.hostile.payloads.leave_marker"}
-
-
-def leave_marker() -> None:
-    """Do what no file may bring about."""
-    Path(os.environ["WORLDJEPA_MARKER"]).touch()
-
-
-# --- contents ------------------------------------------------------------------------------------
-
-
-def deep(open_: str, close: str, levels: int = 100_000) -> bytes:
-    return (open_ * levels + close * levels).encode()
+from tests.hostile.changes import (
+    TARGET,
+    Change,
+    both,
+    deep,
+    describe,
+    of_weights,
+    pickled,
+    sign,
+    torch_pickled,
+    with_bytes,
+    with_link,
+    with_pipe,
+    with_setting,
+)
+from tests.hostile.tensor_files import NUMBERS, TENSOR_FILES, more_tensors
 
 
 def bomb() -> bytes:
@@ -123,55 +29,16 @@ def bomb() -> bytes:
     return ("\n".join(lines) + "\nmasking: *a9\n").encode()
 
 
-def header(entries: dict[str, Any], data: bytes = b"", length: int | None = None) -> bytes:
-    """Return a safetensors file of this header, true or not."""
-    text = json.dumps(entries).encode()
-    return struct.pack("<Q", len(text) if length is None else length) + text + data
-
-
-def entry(shape: list[Any], offsets: list[int], dtype: str = "F32") -> dict[str, Any]:
-    return {"dtype": dtype, "shape": shape, "data_offsets": offsets}
-
-
-def more_tensors(path: Path) -> None:
-    """Rewrite a safetensors file with a tensor that no model has."""
-    from safetensors.torch import load_file
-
-    save_file({**load_file(path), "encoder.extra": torch.zeros(3)}, path)
-
-
-def complex_tensors(path: Path) -> None:
-    from safetensors.torch import load_file
-
-    save_file({name: x.to(torch.complex64) for name, x in load_file(path).items()}, path)
-
-
-TENSOR_FILES: dict[str, bytes | Callable[[], bytes]] = {
-    "is a pickle": pickled,
-    "is a file of torch": torch_pickled,
-    "is empty": b"",
-    "header of 2**60 bytes": header({}, length=1 << 60),
-    "header longer than the file": header({}, length=1 << 20),
-    "header is no JSON": struct.pack("<Q", 8) + b"{'a': 1}",
-    "header nested too deep": struct.pack("<Q", 200_000) + deep("[", "]"),
-    "tensor beyond the end": header({"a": entry([1 << 20], [0, 4 << 20])}, b"\0" * 16),
-    "tensor of terabytes in 16 bytes": header({"a": entry([1 << 40], [0, 16])}, b"\0" * 16),
-    "size that overflows": header({"a": entry([1 << 32, 1 << 32, 16], [0, 0])}),
-    "tensors that overlap": header({"a": entry([4], [0, 16]), "b": entry([4], [8, 24])}, b"\0" * 24),
-    "negative size": header({"a": entry([-4], [0, 16])}, b"\0" * 16),
-    "size that is no number": header({"a": entry([float("nan")], [0, 16])}, b"\0" * 16),
-    "unknown dtype": header({"a": entry([4], [0, 16], "PICKLE")}, b"\0" * 16),
-    "no tensors of the model": header({"a": entry([4], [0, 16])}, b"\0" * 16),
-}
-
 SETTINGS_YAML: dict[str, bytes] = {
-    "python tag": b"seed: !!python/object/apply:tests.hostile.payloads.leave_marker []\n",
+    "python tag": b"seed: !!python/object/apply:tests.hostile.changes.leave_marker []\n",
     "bomb of aliases": bomb(),
     "nested too deep": b"a: " + deep("[", "]", 20_000),
     "six megabytes": b"a: " + b"x" * (6 << 20),
     "key twice": b"seed: 0\nseed: 1\n",
     "a list": b"- seed\n",
     "bytes that are no text": b"seed: \xff\xfe\n",
+    "text that clears the terminal": b'seed: "\\e[2J"\n',
+    "key that clears the terminal": b'"\\e[2J": 0\n',
 }
 SETTINGS_PLACES: dict[str, tuple[str, Any]] = {
     "_target_ of the model": ("model._target_", TARGET["_target_"]),
@@ -184,6 +51,7 @@ SETTINGS_PLACES: dict[str, tuple[str, Any]] = {
     "frames of terabytes": ("data.size", 8 * 10**9),
     "actions of terabytes": ("model.action_dim", 10**13),
     "backbone fetched by name": ("model.frozen", "timm/hf-hub:attacker/code"),
+    "code of its own": ("trust_remote_code", True),
 }
 JSON_FILES: dict[str, bytes] = {
     "nested too deep": deep("[", "]"),
@@ -191,6 +59,15 @@ JSON_FILES: dict[str, bytes] = {
     "number of a million digits": b'{"step": ' + b"9" * (1 << 20) + b"}",
     "a list": b"[1]",
     "key twice": b'{"step": 6, "step": 7, "record": {}, "versions": {}}',
+    "a hundred levels": deep('{"a":', "}", 100).replace(b":}", b":0}"),
+    "a word of a megabyte": b'{"step": "' + b"x" * (1 << 20) + b'"}',
+    "text that clears the terminal": b'{"step": "\\u001b[2J"}',
+    "key that clears the terminal": b'{"\\u001b[2J": 6}',
+}
+REMOTE_CODE: dict[str, Any] = {
+    "auto_map": {"AutoModel": "modeling_evil.Marker"},
+    "trust_remote_code": True,
+    "custom_pipelines": {"evil": {"impl": "modeling_evil.Marker"}},
 }
 
 
@@ -198,6 +75,8 @@ def checkpoint_payloads() -> dict[str, Change]:
     found: dict[str, Change] = {}
     for what, content in TENSOR_FILES.items():
         found[f"weights: {what}"] = both(with_bytes("model.safetensors", content), sign)
+    for what, change in NUMBERS.items():
+        found[f"weights: {what}"] = both(of_weights(change), sign)
     for what, content in SETTINGS_YAML.items():
         found[f"settings: {what}"] = both(with_bytes("config.yaml", content), sign)
     for what, (place, value) in SETTINGS_PLACES.items():
@@ -210,7 +89,6 @@ def checkpoint_payloads() -> dict[str, Change]:
         "state: a record of another kind": both(
             with_setting("train_state.json", "record", {"evil": 1}), sign
         ),
-        "weights: complex numbers": both(lambda folder: complex_tensors(folder / "model.safetensors"), sign),
         "weights: one tensor more": both(lambda folder: more_tensors(folder / "model.safetensors"), sign),
         "folder: a pickle more": both(with_bytes("hooks.pkl", pickled), sign),
         "folder: a module more": both(with_bytes("encoder.py", b"raise SystemExit"), sign),
@@ -218,6 +96,7 @@ def checkpoint_payloads() -> dict[str, Change]:
         "folder: another's sum": with_bytes("config.yaml", b"seed: 1\n"),
         "folder: a link for weights": with_link("model.safetensors", "/etc/hostname"),
         "folder: a pipe for settings": with_pipe("config.yaml"),
+        "folder: a pipe for weights": with_pipe("model.safetensors"),
         "manifest: a path out of the folder": with_setting(
             "manifest.json", "files", {"../../config.yaml": {"sha256": "0" * 64, "bytes": 1}}
         ),
@@ -228,12 +107,24 @@ def checkpoint_payloads() -> dict[str, Change]:
     return found
 
 
+HEAD = {"kind": "scalar", "latent_dim": 12, "num_tokens": 4, "hidden_dim": 8}
+
+
+def nested(levels: int) -> dict[str, Any]:
+    part: dict[str, Any] = {}
+    for _ in range(levels):
+        part = {"kind": "frozen_encoder", "pool": "none", "backbone": part}
+    return part
+
+
 def published_payloads() -> dict[str, Change]:
     found: dict[str, Change] = {}
     for what, content in TENSOR_FILES.items():
         found[f"weights: {what}"] = with_bytes("model.safetensors", content)
     for what, content in JSON_FILES.items():
         found[f"description: {what}"] = with_bytes("config.json", content)
+    for what, change in NUMBERS.items():
+        found[f"weights: {what}"] = both(of_weights(change), describe)
     big = 1 << 20
     for what, (place, value) in {
         "_target_": ("model._target_", TARGET["_target_"]),
@@ -250,6 +141,17 @@ def published_payloads() -> dict[str, Change]:
         "weights' length that is no number": ("weights.bytes", {"a": 1}),
         "another's sum": ("weights.sha256", "0" * 64),
         "facts that are no mapping": ("facts", ["x"]),
+        "metrics that are no numbers": ("facts.metrics", {"loss": ["x"]}),
+        "layers below none": ("model.encoder.depth", -1),
+        "layers of truth": ("model.encoder.depth", True),
+        "frames without pixels": ("model.image_size", 0),
+        "a layer of endless width": ("model.encoder.mlp_ratio", float("inf")),
+        "parts within parts": ("model.encoder", nested(300)),
+        "ten thousand heads": ("model.heads", {f"h{i}": HEAD for i in range(10_000)}),
+        "a head that is a method": ("model.heads", {"keys": HEAD}),
+        "a head with a path for a name": ("model.heads", {"../evil": HEAD}),
+        "code of its own": ("auto_map", REMOTE_CODE["auto_map"]),
+        "an argument that clears the terminal": ("model.\x1b[2J", 1),
         "format of tomorrow": ("format", 2),
     }.items():  # fmt: skip
         found[f"description: {what}"] = with_setting("config.json", place, value)
@@ -258,6 +160,8 @@ def published_payloads() -> dict[str, Change]:
         "folder: a link for the description": with_link("config.json", "/etc/hostname"),
         "folder: a link up": with_link("config.json", "../../config.json"),
         "folder: a pipe for the description": with_pipe("config.json"),
+        "folder: a pipe for the weights": with_pipe("model.safetensors"),
+        "folder: a link to itself": with_link("model.safetensors", "model.safetensors"),
         "folder: pickled weights only": both(
             with_bytes("pytorch_model.bin", torch_pickled),
             lambda folder: (folder / "model.safetensors").unlink(),
@@ -291,31 +195,29 @@ def foreign_payloads() -> dict[str, Change]:
         "shards: a path out of the folder": shards({"encoder.norm.weight": "../outside.safetensors"}),
         "shards: an absolute path": shards({"encoder.norm.weight": "/etc/hostname"}),
         "shards: no mapping": shards(["a"]),
+        "shards: a link out of the folder": both(
+            shards({"encoder.norm.weight": "s.safetensors"}),
+            with_link("s.safetensors", "../outside.safetensors"),
+        ),
+        "shards: fifty thousand": shards({f"a{i}": f"s{i}.safetensors" for i in range(50_000)}),
+        "settings: heads of truth": with_setting("config.json", "num_attention_heads", True),
+        "settings: a timm model fetched by name": with_bytes(
+            "config.json", b'{"architecture": "hf-hub:attacker/code"}'
+        ),
+        "settings: a timm model of a folder": with_bytes(
+            "config.json", b'{"architecture": "local-dir:/etc"}'
+        ),
+        "pixels: a list": with_bytes("video_preprocessor_config.json", b"[1]"),
+        "pixels: means without end": with_setting(
+            "video_preprocessor_config.json", "image_mean", [0.5] * 100_000
+        ),
+        "pixels: a deviation next to nothing": with_setting(
+            "video_preprocessor_config.json", "image_std", [1e-320] * 3
+        ),
+        "pixels: a pipe": with_pipe("video_preprocessor_config.json"),
         "folder: a link for weights": with_link("model.safetensors", "/etc/hostname"),
+        "folder: a link to itself": with_link("model.safetensors", "model.safetensors"),
         "folder: a pipe for the settings": with_pipe("config.json"),
+        "folder: a pipe for the weights": with_pipe("model.safetensors"),
     }
-    return found
-
-
-def torch_files() -> dict[str, Callable[[Path], None]]:
-    """Return writers of ``.pt`` files for ``python -m worldjepa.convert``."""
-
-    def spread(path: Path) -> None:
-        one = torch.zeros(1)
-        torch.save({"encoder": {"module.backbone.pos_embed": one.expand(1 << 40)}}, path)
-
-    def climbing(path: Path) -> None:
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("../../../escaped.txt", "x")
-            archive.writestr("archive/data.pkl", pickled())
-
-    return {
-        "a pickle": lambda path: void(path.write_bytes(pickled())),
-        "a pickle in an archive": lambda path: void(path.write_bytes(torch_pickled())),
-        "one number spread over terabytes": spread,
-        "an archive that climbs": climbing,
-        "empty": lambda path: void(path.write_bytes(b"")),
-        "half a file": lambda path: void(path.write_bytes(torch_pickled()[:300])),
-        "a list": lambda path: torch.save([torch.zeros(2)], path),
-        "numbers for names": lambda path: torch.save({"encoder": {1: torch.zeros(2)}}, path),
-    }
+    return found | {f"weights: {what}": of_weights(change) for what, change in NUMBERS.items()}

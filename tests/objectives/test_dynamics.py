@@ -1,6 +1,7 @@
 """Latent dynamics against a literal reference, where gradients go, and learning: one batch is overfitted."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -118,6 +119,25 @@ def test_terms_equal_a_literal_reference(loss, target):
         }
         for name, value in expected.items():
             torch.testing.assert_close(terms[name][row], value, atol=1e-5, rtol=1e-5, msg=name)
+
+
+def test_a_rollout_is_given_measured_poses_by_a_predictor_with_kinematics():
+    """V-JEPA 2-AC feeds what was measured at every step; without kinematics the first one is given alone."""
+    model, draw = world(target="none"), torch.Generator().manual_seed(0)
+    sizes: dict[str, Any] = {"dim": 24, "depth": 1, "num_heads": 2, "conditioning": "tokens"}
+    arm = {"action_dim": 14, "proprioception_dim": 7, "kinematics": "end_effector"}
+    model.predictor = predictor = ActionPredictor(latent_dim=24, grid=(2, 2), **sizes, **arm)
+    model.action_stats, objective = None, LatentDynamics(model, weights=PLAIN, rollout_steps=3)
+    z = F.layer_norm(torch.randn(2, 4, 4, 24, generator=draw), (24,))
+    actions, poses = (torch.randn(2, *shape, generator=draw) for shape in ((3, 14), (4, 7)))
+    for kinematics, known in (("end_effector", 3), (None, 1)):
+        predictor.kinematics, given, past = kinematics, torch.full((2, 3, 7), torch.nan), z[:, :1]
+        given[:, :known] = poses[:, :known]
+        for step in range(3):
+            said = predictor(past, actions[:, : step + 1], proprioception=given[:, : step + 1])
+            past = torch.cat([past, F.layer_norm(said[:, -1:], (24,))], dim=1)
+        found = objective.roll_out(z, actions, poses)
+        torch.testing.assert_close(found, past[:, 1:], atol=1e-5, rtol=0)
 
 
 def test_regularisers_see_the_encoders_latents_by_place_and_sigreg_by_step():

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from worldjepa.model.kinematics import KINEMATICS, POSE
 from worldjepa.model.layers.block import NORM_EPS, Block, init_transformer
 from worldjepa.model.layers.cache import KeyValues, Past
 from worldjepa.model.layers.linear import Linear
@@ -46,10 +47,12 @@ class ActionPredictor(StepPredictor):
         rope: paired (relative) or vjepa2 (published weights').
         trained_grid: rows and columns of the grid that the weights were trained on; positions on another grid
             are scaled to it. None: the grid itself.
+        kinematics: how proprioception follows from actions, ``end_effector`` (``kinematics.py``): rollouts
+            carry it on. None: it is known where it is given.
 
     Raises:
-        ValueError: an unknown ``conditioning`` or ``rope``, a window below 1, or a width the heads do not
-            divide.
+        ValueError: an unknown ``conditioning``, ``rope`` or ``kinematics``, a window below 1, a width that
+            the heads do not divide, or one that the kinematics do not have.
     """
 
     def __init__(
@@ -67,11 +70,14 @@ class ActionPredictor(StepPredictor):
         window: int | None = None,
         rope: str = "paired",
         trained_grid: int | None = None,
+        kinematics: str | None = None,
     ):
         super().__init__()
         for name, value, known in (("conditioning", conditioning, CONDITIONING), ("rope", rope, CONVENTIONS)):
             if value not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+        if kinematics is not None:
+            _check_kinematics(kinematics, proprioception_dim, action_dim)
         if window is not None and window < 1:
             raise ValueError(f"window must be 1 (the present latent step) or more, or None, got {window}")
         self.latent_dim, self.action_dim, self.proprioception_dim = latent_dim, action_dim, proprioception_dim
@@ -94,7 +100,7 @@ class ActionPredictor(StepPredictor):
         self.norm = nn.LayerNorm(dim, eps=NORM_EPS)
         self.proj = Linear(dim, latent_dim)
         self.extra = 0 if adaln else 1 + bool(proprioception_dim)  # tokens of a step that are no latents
-        self.trained_grid = trained_grid
+        self.trained_grid, self.kinematics = trained_grid, kinematics
         positions = grid_positions(self.grid)
         if trained_grid is not None:
             positions[:, 1:] *= trained_grid / torch.tensor(grid)
@@ -218,6 +224,16 @@ class ActionPredictor(StepPredictor):
     def _read(self, x: Float[Tensor, "b n width"]) -> Float[Tensor, "b t p d"]:
         """Return the predictions of the latent tokens."""
         return self.proj(self.norm(x.unflatten(1, (-1, self.step_tokens))[:, :, self.extra :]))
+
+
+def _check_kinematics(kinematics: str, proprioception_dim: int, action_dim: int) -> None:
+    if kinematics not in KINEMATICS:
+        raise ValueError(f"kinematics must be {', '.join(KINEMATICS)} or None, got {kinematics!r}")
+    if proprioception_dim != POSE or action_dim % POSE:
+        raise ValueError(
+            f"kinematics={kinematics} needs proprioception and actions of {POSE} numbers (x, y, z, three "
+            f"angles, gripper), got proprioception_dim={proprioception_dim} and action blocks of {action_dim}"
+        )
 
 
 def _embedding(width: int, dim: int, conditioning: str) -> nn.Module:

@@ -40,6 +40,8 @@ KIND = "kind"
 # what a part's file of weights cannot bound: work that is done, and memory taken, before they are compared
 MOST = {"depth": 1024, "image_size": 8192, "tubelet_size": 1024, "grid": 4096}
 MOST_OTHER = 1 << 20
+MOST_PARTS = 64  # of heads
+MAY_BE_NONE_AT_ALL = ("depth", "proprioception_dim")  # whole numbers from 0; all others begin at 1
 
 
 class BlueprintError(ValueError):
@@ -194,7 +196,7 @@ def _read(value: Any, declared: str, where: str) -> Any:
         return None
     if isinstance(value, Mapping):
         if declared.startswith("Mapping"):
-            return {str(name): build(part, f"{where}.{name}") for name, part in value.items()}
+            return _read_parts(value, where)
         part = build(value, where)
         if type(part).__name__ in allowed:
             return part
@@ -210,10 +212,18 @@ def _read(value: Any, declared: str, where: str) -> Any:
     raise BlueprintError(f"{where}: expected {declared}, got {_shown(value)}")
 
 
+def _read_parts(data: Mapping[str, Any], where: str) -> dict[str, nn.Module]:
+    odd = [name for name in data if not name.isidentifier() or hasattr(nn.ModuleDict, name)]
+    if odd or len(data) > MOST_PARTS:
+        raise BlueprintError(f"{where}: up to {MOST_PARTS} parts with plain names, got {_shown(data)}")
+    return {name: build(part, f"{where}.{name}") for name, part in data.items()}
+
+
 def _read_int(value: Any, where: str) -> int:
-    most = MOST.get(where.rpartition(".")[2], MOST_OTHER)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
-        raise BlueprintError(f"{where}: expected a whole number from 0 to {most}, got {_shown(value)}")
+    name = where.rpartition(".")[2]
+    least, most = int(name not in MAY_BE_NONE_AT_ALL), MOST.get(name, MOST_OTHER)
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise BlueprintError(f"{where}: expected a whole number from {least} to {most}, got {_shown(value)}")
     return value
 
 

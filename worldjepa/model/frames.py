@@ -28,6 +28,13 @@ def normalise_pixels(frames: Float[Tensor, "b f c y x"]) -> Float[Tensor, "b f c
     return (frames - mean) / std
 
 
+def pixels_of(frames: Float[Tensor, "*b c y x"]) -> Float[Tensor, "*b c y x"]:
+    """Return normalised frames as RGB in [0, 1] (not clipped): what ``normalise_pixels`` took."""
+    mean = frames.new_tensor(PIXEL_MEAN).view(3, 1, 1)
+    std = frames.new_tensor(PIXEL_STD).view(3, 1, 1)
+    return frames * std + mean
+
+
 def as_unit_range(frames: Shaped[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
     """Return frames as float in [0, 1].
 

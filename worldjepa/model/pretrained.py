@@ -63,12 +63,17 @@ def save_model(
 
     Raises:
         BlueprintError: a model with parts of the user's own, or not in float32.
+        PretrainedError: facts that no card can be filled with.
     """
     folder, facts = Path(folder), dict(facts) | ({"licence": licence} if licence else {})
     tensors = model.state_dict()
     odd = {str(t.dtype) for t in tensors.values() if t.is_floating_point() and t.dtype != torch.float32}
     if odd:
         raise BlueprintError(f"the model is in {', '.join(sorted(odd))}; save it in float32: model.float()")
+    if not _are_facts(facts):
+        raise PretrainedError(
+            "model.facts must hold plain values, metrics (name to number) and versions (name to text)"
+        )
     described = describe_arguments(model)
     folder.mkdir(parents=True, exist_ok=True)
     staging = folder / f".staging-{WEIGHTS}"
@@ -108,11 +113,22 @@ def read_description(folder: Path) -> Description | None:
     model, weights, facts = (found.get(name) for name in ("model", "weights", "facts"))
     known = {"library", "format", "model", "weights", "facts"}
     right = isinstance(model, dict) and isinstance(weights, dict) and isinstance(facts, dict)
-    if not right or found.keys() != known or weights.keys() != {"sha256", "bytes"}:  # pyright: ignore
+    right = right and found.keys() == known and weights.keys() == {"sha256", "bytes"}  # pyright: ignore
+    if not right or not _are_facts(facts):  # pyright: ignore
         raise PretrainedError(
             f"{folder / CONFIG} must hold {', '.join(sorted(known))} as save_pretrained writes them"
         )
     return Description(model, weights["sha256"], weights["bytes"], facts)  # pyright: ignore
+
+
+def _are_facts(facts: Mapping[str, Any]) -> bool:
+    """Tell whether facts are what a card can be filled with again."""
+    groups = {name: facts.get(name, {}) for name in ("metrics", "versions")}
+    if not all(isinstance(group, Mapping) for group in groups.values()):
+        return False
+    numbers = all(isinstance(value, int | float) for value in groups["metrics"].values())
+    rest = [*groups["versions"].values(), *(value for name, value in facts.items() if name not in groups)]
+    return numbers and all(isinstance(value, str | int | float) for value in rest)
 
 
 def weights_file(folder: Path) -> Path:

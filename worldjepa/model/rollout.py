@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from worldjepa.model.kinematics import poses_ahead
 from worldjepa.model.layers.attention import PADDING
 from worldjepa.model.layers.cache import KeyValues, Past
 from worldjepa.model.step_predictor import StepPredictor
@@ -31,7 +32,7 @@ class State:
     ``past``: what each layer keeps of the latent steps before the pending one, within the window.
     ``pending``: the last latent, whose action is still to come. ``position``: its number in the longest row.
     ``first [b]``: at which of these numbers a row begins (None: all at 0). ``proprioception``: measured with
-    the pending latent, NaN in rows where it was not.
+    the pending latent or carried on to it by its kinematics, NaN in rows where it is not known.
     """
 
     past: tuple[KeyValues | None, ...]
@@ -83,23 +84,38 @@ def begin(
 
 
 def advance(
-    predictor: StepPredictor, state: State, actions: Float[Tensor, "b a"], norm: Norm
+    predictor: StepPredictor,
+    state: State,
+    actions: Float[Tensor, "b a"],
+    norm: Norm,
+    proprioception: Float[Tensor, "b q"] | None = None,
 ) -> tuple[State, Float[Tensor, "b p d"]]:
-    """Predict the latent after the pending one under scaled ``actions``; it is the next pending one."""
+    """Predict the latent after the pending one under scaled ``actions``; it is the next pending one.
+
+    ``proprioception`` goes with the predicted latent (None: it is not known).
+    """
     valid = _valid(state, predictor)
     pasts = [Past(shared=layer, valid=valid) for layer in state.past]
     table = predictor.rotary(_positions(state, 1))
     prediction, own = predictor.next(state.pending, actions, table, pasts, state.proprioception)
     latent = norm(prediction).to(state.pending.dtype)
     past = tuple(_joined(before, now, predictor) for before, now in zip(state.past, own, strict=True))
-    unmeasured = None if state.proprioception is None else torch.full_like(state.proprioception, math.nan)
-    return State(past, latent, state.position + 1, state.first, unmeasured), latent
+    if proprioception is None and state.proprioception is not None:
+        proprioception = torch.full_like(state.proprioception, math.nan)
+    return State(past, latent, state.position + 1, state.first, proprioception), latent
 
 
 def futures(
-    predictor: StepPredictor, state: State, actions: Float[Tensor, "b s l a"], norm: Norm
+    predictor: StepPredictor,
+    state: State,
+    actions: Float[Tensor, "b s l a"],
+    norm: Norm,
+    proprioception: Float[Tensor, "b s l q"] | None = None,
 ) -> Float[Tensor, "b s l p d"]:
-    """Predict ``l`` latent steps for each of ``s`` candidates, in place where no gradient is wanted."""
+    """Predict ``l`` latent steps for each of ``s`` candidates, in place where no gradient is wanted.
+
+    ``proprioception`` goes with the predicted latents (None: it is not known).
+    """
     b, s, horizon, _ = actions.shape
     q, window, valid = predictor.step_tokens, predictor.window, _valid(state, predictor)
     room = 0 if torch.is_grad_enabled() else horizon * q
@@ -119,10 +135,19 @@ def futures(
         ]
         table = tables.cut(slice(step * q, (step + 1) * q)).for_each(s)
         prediction, grown = predictor.next(latents, actions[:, :, step].flatten(0, 1), table, pasts, measured)
-        own, measured = grown, None
+        own, measured = grown, None if proprioception is None else proprioception[:, :, step].flatten(0, 1)
         latents = norm(prediction).to(latents.dtype)
         found.append(latents)
     return torch.stack(found, dim=1).unflatten(0, (b, s))
+
+
+def carried(
+    predictor: StepPredictor, state: State, actions: Float[Tensor, "b s l a"]
+) -> Float[Tensor, "b s l q"] | None:
+    """Return the proprioception that actions (not scaled) lead to, None where it is not known how."""
+    if predictor.kinematics is None or state.proprioception is None:
+        return None
+    return poses_ahead(state.proprioception, actions)
 
 
 def predict_futures(
@@ -134,10 +159,14 @@ def predict_futures(
     past_actions: Float[Tensor, "b _ a"] | None = None,
     lengths: Int[Tensor, " b"] | None = None,
     proprioception: Float[Tensor, "b t q"] | None = None,
+    ahead: Float[Tensor, "b s l q"] | None = None,
 ) -> Float[Tensor, "b s l p d"]:
-    """Read a context and predict what follows under scaled actions (``begin``, then ``futures``)."""
+    """Read a context and predict what follows under scaled actions (``begin``, then ``futures``).
+
+    ``ahead`` is the proprioception that goes with the predicted latents.
+    """
     state = begin(predictor, latents, past_actions, lengths=lengths, proprioception=proprioception)
-    return futures(predictor, state, actions, norm)
+    return futures(predictor, state, actions, norm, ahead)
 
 
 def restart(predictor: StepPredictor, state: State, rows: Int[Tensor, " r"], fresh: State) -> State:

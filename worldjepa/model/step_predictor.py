@@ -17,7 +17,8 @@ class StepPredictor(nn.Module, ABC):
     """Predicts latent i+1 from latents up to i and the actions that leave them.
 
     ``latent_dim``, ``action_dim`` (of a block) and ``proprioception_dim`` (0: none) are widths, ``grid`` the
-    tokens of a latent step; ``window``: how many latent steps a step sees in each of ``blocks`` (None: all).
+    tokens of a latent step; ``window``: how many latent steps a step sees in each of ``blocks`` (None: all);
+    ``kinematics``: how proprioception follows from actions (None: not known).
     """
 
     latent_dim: int
@@ -25,6 +26,7 @@ class StepPredictor(nn.Module, ABC):
     proprioception_dim: int
     grid: Grid
     window: int | None
+    kinematics: str | None = None
     blocks: nn.ModuleList
 
     @property

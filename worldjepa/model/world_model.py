@@ -30,7 +30,7 @@ from worldjepa.model.iris.dynamics import TokenDynamics
 from worldjepa.model.iris.tokenizer import FrameTokenizer
 from worldjepa.model.predictor import MaskedPredictor
 from worldjepa.model.pretrained import save_model
-from worldjepa.model.rollout import State, advance, begin, futures, restart
+from worldjepa.model.rollout import State, advance, begin, carried, futures, restart
 from worldjepa.model.step_predictor import StepPredictor
 
 Policy = Callable[[Tensor], Tensor]
@@ -146,7 +146,8 @@ class WorldModel(nn.Module):
             past_actions: the blocks that led from each latent of the context to the next; left out, the
                 learned null action stands for them.
             lengths: how many last latents of each row are real, 1 to t (left out: all).
-            proprioception: measured at each latent of the context, NaN where it was not.
+            proprioception: measured at each latent of the context, NaN where it was not; on predicted ones it
+                is carried by the predictor's ``kinematics``, if it has any.
 
         Returns:
             The predicted latents, ``[b l p d]`` or ``[b s l p d]``, in the dtype of ``latents``.
@@ -169,7 +170,8 @@ class WorldModel(nn.Module):
         predictor = self._predictor("futures")
         check_actions(actions, len(state.pending), predictor)
         candidates = actions if actions.ndim == 4 else actions.unsqueeze(1)
-        found = futures(predictor, state, self._scale(candidates), self.normalise)
+        ahead = carried(predictor, state, candidates)
+        found = futures(predictor, state, self._scale(candidates), self.normalise, ahead)
         return found if actions.ndim == 4 else found.squeeze(1)
 
     def start(
@@ -198,7 +200,9 @@ class WorldModel(nn.Module):
                 f"action must be [b a] = {(len(state.pending), predictor.action_dim)}, "
                 f"got {tuple(action.shape)}"
             )
-        return advance(predictor, state, self._scale(action), self.normalise)
+        ahead = carried(predictor, state, action[:, None, None])
+        measured = None if ahead is None else ahead[:, 0, 0]
+        return advance(predictor, state, self._scale(action), self.normalise, measured)
 
     def observe(
         self,
@@ -266,6 +270,7 @@ class WorldModel(nn.Module):
 
         Raises:
             BlueprintError: a model with parts of your own, or not in float32.
+            PretrainedError: ``facts`` of your own that are no plain values.
         """
         return save_model(self, folder, facts=self.facts, licence=licence)
 
@@ -281,8 +286,9 @@ class WorldModel(nn.Module):
             revision: a branch, made if need be; left out, the main one.
 
         Raises:
-            BlueprintError: as in ``save_pretrained``.
-            HubError: it cannot be pushed. ImportError: huggingface_hub is not installed.
+            BlueprintError, PretrainedError: as in ``save_pretrained``.
+            HubError: it cannot be pushed.
+            ImportError: huggingface_hub is not installed.
         """
         with tempfile.TemporaryDirectory() as folder:
             save_model(self, folder, facts=self.facts, licence=licence, name=repo_id)

@@ -148,13 +148,25 @@ class LatentDynamics(Objective):
         actions: Float[Tensor, "b l a"],
         proprioception: Float[Tensor, "b t q"] | None,
     ) -> Float[Tensor, "b _ p d"]:
-        """Predict ``rollout_steps`` latents from the first one and the actions alone."""
-        measured = None
+        """Predict ``rollout_steps`` latents from the first one and the actions alone.
+
+        A predictor with kinematics is given proprioception as measured at each step (V-JEPA 2-AC); others
+        where the rollout begins.
+        """
+        measured = ahead = None
+        future = actions[:, None, : self.rollout_steps]
         if proprioception is not None and self.predictor.proprioception_dim:
             measured = proprioception[:, :1]
-        future = actions[:, None, : self.rollout_steps]
-        norm = self.model.normalise
-        found = predict_futures(self.predictor, latents[:, :1], future, norm=norm, proprioception=measured)
+            if self.predictor.kinematics is not None:
+                ahead = proprioception[:, None, 1 : future.shape[2] + 1]
+        found = predict_futures(
+            self.predictor,
+            latents[:, :1],
+            future,
+            norm=self.model.normalise,
+            proprioception=measured,
+            ahead=ahead,
+        )
         return found.squeeze(1)
 
     def shape_latents(

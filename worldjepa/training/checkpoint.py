@@ -193,18 +193,31 @@ def clean_name(name: str) -> str:
 def restore_module(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str = "checkpoint") -> None:
     """Load ``tensors`` into ``module`` strictly.
 
-    Raises ``KeyMismatchError`` listing missing, unexpected and differently shaped keys, before anything
-    is changed.
+    Raises ``KeyMismatchError`` listing missing, unexpected and differently shaped keys, or one that holds NaN
+    or infinity, before anything is changed.
     """
     check_fit(module, tensors, source=source)
+    wild = next((name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())), None)
+    if wild is not None:
+        raise KeyMismatchError(
+            f"{source}: {wild} holds numbers that are not finite (NaN or infinite); nothing was loaded. "
+            "Take an earlier checkpoint, or another copy."
+        )
     names = {clean_name(name): name for name in module.state_dict()}
     module.load_state_dict({names[name]: tensor for name, tensor in tensors.items()})
 
 
 def check_fit(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str = "checkpoint") -> None:
-    """Raise ``KeyMismatchError`` unless ``tensors`` are those of ``module``, by name and shape."""
-    own = {clean_name(name): tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    _check_keys(own, {name: tuple(t.shape) for name, t in tensors.items()}, source, "the model")
+    """Raise ``KeyMismatchError`` unless ``tensors`` are those of ``module``, by name, shape and dtype."""
+    own = {clean_name(name): tensor for name, tensor in module.state_dict().items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in own.items()}
+    _check_keys(shapes, {name: tuple(t.shape) for name, t in tensors.items()}, source, "the model")
+    odd = next((name for name, tensor in tensors.items() if tensor.dtype != own[name].dtype), None)
+    if odd is not None:
+        raise KeyMismatchError(
+            f"{source} does not fit the model; nothing was loaded. {odd} is of "
+            f"{tensors[odd].dtype}, expected {own[odd].dtype}."
+        )
 
 
 def optimizer_tensors(

@@ -181,3 +181,36 @@ def action_predictor(latents, actions, states, state, heads, grid, trained_grid)
     x = transformer(torch.stack(tokens), state, "predictor_blocks", heads, places, steps)
     x = dense(norm(x, state, "predictor_norm"), state, "predictor_proj")
     return x.reshape(len(latents), -1, x.shape[-1])[:, 2:]
+
+
+def turn(angles):
+    """Multiply out the turns about fixed x, y and z."""
+    x, y, z = (float(a) for a in angles)
+    about_x = [[1, 0, 0], [0, math.cos(x), -math.sin(x)], [0, math.sin(x), math.cos(x)]]
+    about_y = [[math.cos(y), 0, math.sin(y)], [0, 1, 0], [-math.sin(y), 0, math.cos(y)]]
+    about_z = [[math.cos(z), -math.sin(z), 0], [math.sin(z), math.cos(z), 0], [0, 0, 1]]
+    return np.array(about_z) @ np.array(about_y) @ np.array(about_x)
+
+
+def next_pose(pose, action):
+    """V-JEPA 2-AC's planner: the pose of an end effector after an action, both ``[7]``."""
+    m = turn(action[3:6]) @ turn(pose[3:6])
+    angles = (math.atan2(m[2, 1], m[2, 2]), math.asin(-m[2, 0]), math.atan2(m[1, 0], m[0, 0]))
+    place = [float(pose[i] + action[i]) for i in range(3)]
+    return torch.tensor([*place, *angles, min(1.0, max(0.0, float(pose[6] + action[6])))], dtype=pose.dtype)
+
+
+def action_rollout(latents, actions, poses, state, heads, grid, trained_grid):
+    """Run V-JEPA 2-AC's predictor anew for every step: latents ``[t p d]`` are given, and ``t`` poses.
+
+    There are ``t - 1`` actions of the past and those to come; predictions go through LayerNorm.
+    """
+    latents, poses = list(latents), list(poses)
+    first = len(latents)
+    for step in range(first - 1, len(actions)):
+        if step >= first:
+            poses.append(next_pose(poses[-1], actions[step - 1]))
+        given = (torch.stack(latents), actions[: step + 1], torch.stack(poses))
+        said = action_predictor(*given, state, heads, grid, trained_grid)[-1]
+        latents.append(F.layer_norm(said, said.shape[-1:]).to(latents[0].dtype))
+    return torch.stack(latents[first:])

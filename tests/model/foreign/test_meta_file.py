@@ -1,6 +1,8 @@
 """Files as Meta publishes them: V-JEPA and V-JEPA 2-AC against literal references, V-JEPA 2 against HF."""
 
 import zipfile
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from worldjepa.model.action_predictor import ActionPredictor
 from worldjepa.model.encoder import VideoEncoder
 from worldjepa.model.foreign import ForeignError, read_foreign
 from worldjepa.model.foreign.names import TRANSFORMERS_ENCODER, TRANSFORMERS_PREDICTOR, to_ours, to_theirs
+from worldjepa.planning.costs import rollout_cost
 from worldjepa.types import Grid, Masks
 
 SIDE, STEPS = 2, 2  # tokens a side, latent steps
@@ -152,10 +155,36 @@ def test_vjepa2_ac_equals_the_literal_reference(tmp_path):
     )
     found = model.predictor(latents, actions, proprioception=states)
     torch.testing.assert_close(found[0], expected.float(), atol=1e-5, rtol=0)
-    rolled = model.rollout(  # from a context, one step: as the public planner uses it
-        latents, actions[:, 2:], past_actions=actions[:, :2], proprioception=states
-    )
-    torch.testing.assert_close(rolled[0, 0], model.normalise(expected[2]).float(), atol=1e-5, rtol=0)
+
+
+def test_vjepa2_ac_rolls_out_as_the_published_planner_does(tmp_path):
+    """It carries the arm's pose on by each action, and runs everything again for every step."""
+    parts = action_file(tmp_path / "ac.pt")
+    sizes = replace(AC_SIZES, image_size=16)
+    model, config, report = complete(read_foreign(tmp_path / "ac.pt", sizes))
+    assert config.model.predictor.kinematics == "end_effector"
+    assert any(note.startswith("rollouts carry the pose") for note in report.notes)
+    generator = torch.Generator().manual_seed(5)
+    latents = model.normalise(torch.randn(2, 2, 4, 48, generator=generator))
+    past, actions = (0.5 * torch.randn(*shape, 7, generator=generator) for shape in ((2, 1), (2, 2, 3)))
+    poses = torch.rand(2, 2, 7, generator=generator)
+    given: dict[str, Any] = {"past_actions": past, "proprioception": poses}
+    future = model.rollout(latents, actions, **given)
+    for row in range(2):
+        for s in range(2):
+            taken = torch.cat([past[row], actions[row, s]])
+            expected = published.action_rollout(
+                latents[row], taken, poses[row], parts["predictor"], 2, grid=(2, 2), trained_grid=2
+            )
+            torch.testing.assert_close(future[row, s], expected, atol=1e-5, rtol=0)
+    state = model.start(latents, **given)
+    for step in range(3):
+        state, latent = model.step(state, actions[:, 1, step])
+        torch.testing.assert_close(latent, future[:, 1, step], atol=1e-5, rtol=0)
+    cost = rollout_cost(model, latents, None, cost=lambda futures, *_: futures[..., 0].sum((2, 3)), **given)
+    torch.testing.assert_close(cost(actions), future[..., 0].sum((2, 3)), atol=1e-4, rtol=0)
+    forgotten = model.rollout(latents, actions, past_actions=past)
+    assert (forgotten - future).abs().max() > 1e-2
 
 
 def test_vjepa2_ac_scales_places_of_another_grid_to_the_one_trained_on(tmp_path):

@@ -6,6 +6,6 @@ tables of names (``names.py``) are data and read both ways.
 """
 
 from worldjepa.model.foreign.contents import Foreign, ForeignError, Report
-from worldjepa.model.foreign.reading import read_foreign
+from worldjepa.model.foreign.reading import TIMM, read_foreign
 
-__all__ = ["Foreign", "ForeignError", "Report", "read_foreign"]
+__all__ = ["TIMM", "Foreign", "ForeignError", "Report", "read_foreign"]

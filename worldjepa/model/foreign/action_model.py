@@ -10,6 +10,7 @@ import torch
 from worldjepa.model.foreign.contents import Foreign, Report
 from worldjepa.model.foreign.joining import Part, gather, translate, translate_encoder
 from worldjepa.model.foreign.sizes import tensor_of
+from worldjepa.model.kinematics import POSE
 
 CAMERA = "extrinsics_encoder."
 NUM_FRAMES = 8  # of a training window
@@ -17,6 +18,7 @@ NOTES = (
     "null action and null proprioception: the tokens of zeros; the release has none",
     "actions are not scaled",
 )
+CARRIED = "rollouts carry the pose (place, angles, gripper) on by the actions, as the published planner does"
 
 
 def join_action_model(report: Report, encoder: Part, predictor: Part, *, image_size: int) -> Foreign:
@@ -40,8 +42,12 @@ def join_action_model(report: Report, encoder: Part, predictor: Part, *, image_s
     for kind in ("action", "proprioception"):
         widths[kind] = tensor_of(found.tensors, f"{kind}_embed.weight", "predictor").shape[1]
         found.tensors[f"null_{kind}"] = tensor_of(found.tensors, f"{kind}_embed.bias", "predictor").clone()
+    poses = set(widths.values()) == {POSE}
     found.sizes.update(
-        conditioning="tokens", rope="vjepa2", trained_grid=image_size // frozen.sizes["patch_size"]
+        conditioning="tokens",
+        rope="vjepa2",
+        trained_grid=image_size // frozen.sizes["patch_size"],
+        kinematics="end_effector" if poses else None,
     )
     settings: dict[str, Any] = {
         "data": {"size": image_size, "num_frames": NUM_FRAMES},
@@ -61,7 +67,8 @@ def join_action_model(report: Report, encoder: Part, predictor: Part, *, image_s
         },
     }
     note = f"trained on frames of {image_size} px (image_size=)"
-    report = replace(report, left_over=left_over, notes=(*report.notes, *NOTES, note))
+    notes = (*report.notes, *NOTES, *([CARRIED] if poses else []), note)
+    report = replace(report, left_over=left_over, notes=notes)
     joined = gather(report, settings, {"encoder.backbone": frozen, "predictor": found})
     width = widths["action"]
     joined.tensors.update({"action_stats.mean": torch.zeros(width), "action_stats.std": torch.ones(width)})

@@ -2,16 +2,17 @@
 
 ``.pt`` files are zip archives of a pickle and raw storages (torch from 1.6 on): torch's restricted reader
 (``weights_only=True``) takes tensors and plain containers and refuses all else. What it returns is checked
-again: tensors that claim more than the file holds (by strides of 0, or many views of one storage) are refused
-before anything is computed with them.
+again: names that no tensor has, and tensors that claim more than the file holds (by strides of 0, or many
+views of one storage), are refused before anything is computed with them.
 """
 
 from __future__ import annotations
 
 import pickle
 import re
+import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from worldjepa.model.foreign.contents import ForeignError
 from worldjepa.plain_data import read_json
-from worldjepa.tensorfile import read_tensors
+from worldjepa.tensorfile import DTYPES, MOST_TENSORS, check_names, read_tensors
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -46,7 +47,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         ValueError: a damaged file (``tensorfile.py``, ``plain_data.py``).
     """
     if not (path / INDEX).exists():
-        if not (path / SINGLE).exists():
+        if not (path / SINGLE).is_file():
             raise ForeignError(f"{path} holds no {SINGLE} and no {INDEX}; expected published weights")
         return read_tensors(path / SINGLE)
     index = read_json((path / INDEX).resolve())  # the hub's cache holds links
@@ -80,22 +81,16 @@ def read_torch_file(path: Path) -> dict[str, Any]:
     """
     _check_archive(path)
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        with warnings.catch_warnings(action="ignore"):  # of kinds of tensors that are refused below
+            found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except _MALFORMED as error:
-        first = str(error).strip().split("\n")[0]
         raise ForeignError(
-            f"{path} cannot be read: {first}; files of torch are read only if they hold nothing but tensors "
-            "and plain values (weights_only=True)"
+            f"{path} cannot be read: {_reason(error)}; files of torch are read only if they hold nothing but "
+            "tensors and plain values (weights_only=True)"
         ) from error
     if not isinstance(found, dict):
         raise ForeignError(f"{path} holds a {type(found).__name__}; expected a mapping to weights")
-    claimed = 0
-    for tensor in _tensors(found):
-        claimed += tensor.numel() * tensor.element_size()
-        if tensor.layout != torch.strided or tensor.device.type != "cpu":
-            raise ForeignError(f"{path} holds a tensor that is not a plain one")
-    if claimed > 4 * path.stat().st_size:  # some share storage
-        raise ForeignError(f"{path} claims tensors of {claimed} bytes and has {path.stat().st_size}")
+    _check_contents(found, path)
     return found
 
 
@@ -103,16 +98,43 @@ def _check_archive(path: Path) -> None:
     """Refuse what is no archive as torch writes it: there, nothing is compressed and so nothing can grow."""
     try:
         with zipfile.ZipFile(path) as archive:
-            packed = any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist())
+            entries = archive.infolist()
+            packed = any(info.compress_type != zipfile.ZIP_STORED for info in entries)
     except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
         raise ForeignError(f"{path} is no archive as torch has written them since 1.6: {error}") from error
     if packed:
         raise ForeignError(f"{path} is a compressed archive, which torch does not write")
+    if len(entries) > 2 * MOST_TENSORS:
+        raise ForeignError(f"{path} is an archive of {len(entries)} files; no weights have so many")
 
 
-def _tensors(found: Any, depth: int = 0) -> Iterator[Tensor]:
-    if isinstance(found, Tensor):
-        yield found
-    elif depth < 32 and isinstance(found, Mapping | list | tuple):
-        for inner in found.values() if isinstance(found, Mapping) else found:
-            yield from _tensors(inner, depth + 1)
+def _check_contents(found: Any, path: Path) -> None:
+    """Refuse tensors that are no plain ones of numbers, names, and sizes that no file of weights has.
+
+    Each thing is looked at once: lists that hold each other twice would grow without end.
+    """
+    claimed, seen, left = 0, set(), [found]
+    while left:
+        one = left.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, Tensor):
+            claimed += one.numel() * one.element_size()
+            if one.layout != torch.strided or one.device.type != "cpu" or one.dtype not in DTYPES.values():
+                raise ForeignError(f"{path} holds a tensor that is not a plain one")
+        elif isinstance(one, Mapping):
+            check_names([name for name in one if isinstance(name, str)], path)
+            left.extend(one.values())
+        elif isinstance(one, list | tuple):
+            left.extend(one)
+    if claimed > 4 * path.stat().st_size:  # some share storage
+        raise ForeignError(f"{path} claims tensors of {claimed} bytes and has {path.stat().st_size}")
+
+
+def _reason(error: Exception) -> str:
+    """Return what torch has against a file, without its advice to read it nevertheless."""
+    text = " ".join(str(error).split())
+    _, _, refused = text.partition("WeightsUnpickler error: ")
+    text = (refused or text).partition(" Check the documentation")[0]
+    return text[:160] or type(error).__name__

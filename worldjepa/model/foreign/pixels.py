@@ -61,5 +61,5 @@ class Pixels:
 def _three(values: Any, where: str) -> tuple[float, ...]:
     numbers = isinstance(values, list | tuple) and all(type(value) in (int, float) for value in values)
     if not numbers or len(values) != 3 or not all(math.isfinite(value) for value in values):
-        raise ForeignError(f"{where} must be three numbers, got {values!r}")
+        raise ForeignError(f"{where} must be three numbers, got {values!r:.80}")
     return tuple(float(value) for value in values)

@@ -92,6 +92,8 @@ def _pixels(path: Path) -> Pixels | None:
     for name in PROCESSORS:
         if (path / name).exists():
             said = read_json((path / name).resolve())
+            if not isinstance(said, dict):
+                raise ForeignError(f"{path / name} holds no settings")
             return Pixels.read(said, "image_mean", "image_std", str(path / name))
     return None
 
