@@ -25,35 +25,22 @@ import torch
 from benchmarks.machine import describe
 from benchmarks.stopwatch import Stopwatch
 from benchmarks.table import quartiles, write_results
+from benchmarks.videos import FRAMES, SIZE, STRIDE, sound_videos
 from worldjepa.data.clips.listing import FileList, list_files
 from worldjepa.data.clips.loader import ClipLoader, Source, clip_loader, files_reader, pack
 from worldjepa.data.clips.order import SampleOrder
 from worldjepa.data.clips.samples import ClipCutter, TrainingClips
 from worldjepa.data.clips.sampling import ClipSampling
 from worldjepa.data.clips.transforms import TrainTransform
-from worldjepa.data.video.reader import BadVideoError, UnsupportedVideoError
-from worldjepa.data.video.reader_pyav import PyavReader
 from worldjepa.data.video.store_encoder import Recipe
 from worldjepa.data.video.store_writer import SourceVideo, prepare_store
 from worldjepa.hardware import usable_cores
 
-SAMPLING, SIZE, BATCH = ClipSampling(16, frame_skip=4), 224, 8
+SAMPLING, BATCH = ClipSampling(FRAMES, frame_skip=STRIDE), 8
 RECIPE = Recipe(size=256, raw=False, gop=4, crf=26, preset="slow", max_share=1.0)
 KINDS = {"originals": None, "store": RECIPE, "raw": replace(RECIPE, raw=True)}
 STAGES = ("read", "augment", "stack")
 QUEUED = 2  # batches that torch's loader holds ready for a worker: taken out before the clock starts
-
-
-def sound_files(root: Path) -> list[SourceVideo]:
-    """Return the files whose every frame decodes."""
-    reader, found = PyavReader(), []
-    for path in list_files(root).paths:
-        try:
-            reader.read(path, range(reader.probe(path).num_frames), (16, 16))
-            found.append(SourceVideo(path, Path(path).name, None, "train"))
-        except (BadVideoError, UnsupportedVideoError):
-            continue
-    return found
 
 
 def make_sources(videos: Sequence[SourceVideo], folder: Path) -> dict[str, FileList]:
@@ -150,7 +137,9 @@ def markdown(speeds: dict[str, Any], costs: dict[str, Any], circumstances: dict[
         "",
         f"Batches of {BATCH} clips of {SAMPLING.num_frames} frames, stride {SAMPLING.frame_skip}: read, a",
         f"random resized crop of {SIZE} px, flipped, stacked, pinned where there is a GPU. Store and raw are",
-        f"what `python -m worldjepa.prepare data.size={RECIPE.size}` writes. Medians (quartiles).",
+        f"what `python -m worldjepa.prepare data.size={RECIPE.size}` writes. Medians (quartiles) by the wall",
+        "clock: more workers than cores, and other work on them, make these figures say how a machine is",
+        "shared.",
         "",
         *(f"- {key}: {value}" for key, value in circumstances.items()),
         "",
@@ -187,7 +176,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", help="write <out>.md and <out>.json")
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
-    videos = sound_files(options.videos)
+    videos = sound_videos(options.videos)
     if not videos:
         print(f"{options.videos}: no sound video", file=sys.stderr)
         return 1

@@ -3,9 +3,9 @@
     python -m benchmarks.prepared_store /videos --out benchmarks/results/prepared_store
 
 For every sound H.264 file of the folder: clips of 16 frames, stride 4, from a random start, to a short side
-of 224 pixels, on one thread, as (1) decord reads the original the way the public V-JEPA 2 code does (the
-file opened for each clip, native decode, resize in torch), (2) PyAV, our reader, (3) the prepared store,
-(4) the raw store. All in one run, in turn for each clip, in processor time; ratios are taken clip by clip.
+of 224 pixels, on one thread, as (1) decord reads the original the way the public V-JEPA 2 code does, and
+with a quicker resize (``benchmarks/readings.py``), (2) PyAV, our reader, (3) the prepared store, (4) the raw
+store. All in one run, in turn for each clip, in processor time; ratios are taken clip by clip.
 ``--sweep`` tries other ways to encode.
 """
 
@@ -26,20 +26,21 @@ import av
 import decord
 import numpy as np
 import torch
-from torchvision.transforms.v2 import functional as v2
 
 from benchmarks.machine import describe
+from benchmarks.readings import public_readers
 from benchmarks.stopwatch import CLOCKS
 from benchmarks.table import quartiles, write_results
-from worldjepa.data.clips.listing import list_files
-from worldjepa.data.video.reader import BadVideoError, UnsupportedVideoError, target_size
+from benchmarks.videos import CLIP_FRAMES, FRAMES, SIZE, STRIDE, draw_clip, sound_videos
 from worldjepa.data.video.reader_pyav import PyavReader
 from worldjepa.data.video.store_encoder import QUICK, Recipe
+from worldjepa.data.video.store_format import HEAD
 from worldjepa.data.video.store_reader import StoreReader
 from worldjepa.data.video.store_writer import SourceVideo, prepare_store
 
-FRAMES, STRIDE, SIZE = 16, 4, 224
-PUBLIC, PLAIN, STORE, VIEW, COPY = "decord", "pyav", "store", "raw, mapped", "raw, copied"
+PUBLIC, QUICKER, PLAIN = "decord, float32", "decord, uint8", "data.reader=pyav"
+STORE, VIEW, COPY = "store", "raw, mapped", "raw, copied"
+READERS = (PUBLIC, QUICKER, PLAIN, STORE, VIEW, COPY)
 RECIPE = Recipe(size=SIZE, raw=False, gop=4, crf=26, preset="slow", max_share=1.0)
 SWEEP = {
     "as it is": RECIPE,
@@ -57,39 +58,12 @@ SWEEP = {
 Read = Callable[[list[int]], torch.Tensor]
 
 
-def sound_files(root: Path) -> list[SourceVideo]:
-    """Return the files whose every frame decodes, H.264 ones."""
-    reader, found = PyavReader(), []
-    for path in list_files(root).paths:
-        try:
-            if reader.timeline(path).codec == "h264":
-                reader.read(path, range(reader.probe(path).num_frames), (16, 16))
-                found.append(SourceVideo(path, Path(path).name, None, "train"))
-        except (BadVideoError, UnsupportedVideoError):
-            continue
-    return found
-
-
-def public_clip(path: str, indices: list[int]) -> torch.Tensor:
-    """Read a clip as the public V-JEPA 2 loader does, on one thread."""
-    video = decord.VideoReader(path, num_threads=1, ctx=decord.cpu(0))
-    frames = torch.from_numpy(video.get_batch(indices).asnumpy()).permute(0, 3, 1, 2)
-    height, width = frames.shape[2:]
-    return v2.resize(frames, list(target_size(height, width, SIZE)), antialias=True)
-
-
-def draw(count: int, rng: np.random.Generator) -> list[int]:
-    """Return the frames of a clip; the last frame is repeated where the video ends."""
-    start = int(rng.integers(max(0, count - 1 - (FRAMES - 1) * STRIDE) + 1))
-    return [min(start + STRIDE * i, count - 1) for i in range(FRAMES)]
-
-
 def milliseconds(readers: dict[str, Read], count: int, *, rounds: int, clock: str) -> dict[str, list[float]]:
     """Read random clips with all readers in turn; return the time of each. The first two rounds warm up."""
     rng, now = np.random.default_rng(0), CLOCKS[clock]
     spent: dict[str, list[float]] = {name: [] for name in readers}
     for number in range(rounds + 2):
-        indices = draw(count, rng)
+        indices = draw_clip(count, rng)
         for name in sorted(readers, reverse=bool(number % 2)):
             began = now()
             readers[name](indices)
@@ -114,17 +88,18 @@ def make_store(videos: Sequence[SourceVideo], out: Path, recipe: Recipe) -> Stor
 def stored_bytes(store: StoreReader, name: str) -> int:
     """Return the bytes of a video's record."""
     video = store.folder.videos[name]
-    return video.block + video.payload
+    return HEAD.size + video.block + video.payload
 
 
 def measure(video: SourceVideo, stores: dict[str, StoreReader], *, rounds: int, clock: str) -> dict[str, Any]:
     """Return a row: times and ratios of the readers, bytes and quality of the stores."""
     plain = PyavReader()
     at = {name: str(store.folder.root / video.name) for name, store in stores.items()}
+    public = public_readers(SIZE)
     readers: dict[str, Read] = {
-        PUBLIC: lambda indices: public_clip(video.path, indices),
-        PLAIN: lambda indices: plain.read(video.path, indices, SIZE),
+        name: lambda indices, read=public[name]: read(Path(video.path), indices) for name in (PUBLIC, QUICKER)
     }
+    readers[PLAIN] = lambda indices: plain.read(video.path, indices, SIZE)
     for name, store in stores.items():
         readers[name] = lambda indices, s=store, p=at[name]: s.read(p, indices)
     count, first_visit = plain.probe(video.path).num_frames, 0.0
@@ -157,24 +132,26 @@ def geometric_mean(rows: dict[str, dict[str, Any]], name: str) -> float:
 
 
 def table(rows: dict[str, dict[str, Any]]) -> list[str]:
-    """Return the rows as a table, and the means below."""
-    names = [PUBLIC, PLAIN, STORE, VIEW, COPY]
-    lines = [
-        f"| file | frames | {', '.join(names)}: ms a clip | {', '.join(names[1:])}: times decord | "
-        "store: bytes of the source, PSNR |",
-        "|---|---|---|---|---|",
-    ]
+    """Return milliseconds, then times decord with the means below, then what the store costs."""
+    lines = [f"| ms a clip | frames | {' | '.join(READERS)} |", "|---" * (len(READERS) + 2) + "|"]
     for file, row in rows.items():
-        times = ", ".join(f"{row[name]['milliseconds'][1]:.2f}" for name in names)
-        ratios = ", ".join(f"{row[name]['times_decord'][1]:.1f}" for name in names[1:])
+        cells = " | ".join(f"{row[name]['milliseconds'][1]:.2f}" for name in READERS)
+        lines.append(f"| {file} | {row['frames']} | {cells} |")
+    lines += ["", f"| times {PUBLIC} | {' | '.join(READERS[1:])} |", "|---" * len(READERS) + "|"]
+    for file, row in rows.items():
+        cells = " | ".join(f"{row[name]['times_decord'][1]:.1f}" for name in READERS[1:])
+        lines.append(f"| {file} | {cells} |")
+    long = {file: row for file, row in rows.items() if row["frames"] >= CLIP_FRAMES}
+    means = {"all": rows, f"those of at least {CLIP_FRAMES} frames": long or rows}
+    for which, some in means.items():
+        cells = " | ".join(f"**{geometric_mean(some, name):.1f}**" for name in READERS[1:])
+        lines.append(f"| geometric mean, {which} | {cells} |")
+    lines += ["", "| store | bytes of the source | PSNR |", "|---|---|---|"]
+    for file, row in rows.items():
         share = row[STORE]["bytes"] / row["source_bytes"]
-        lines.append(
-            f"| {file} | {row['frames']} | {times} | {ratios} | {share:.2f}, {row[STORE]['psnr']:.1f} dB |"
-        )
-    means = ", ".join(f"{geometric_mean(rows, name):.1f}" for name in names[1:])
+        lines.append(f"| {file} | {share:.2f} | {row[STORE]['psnr']:.1f} dB |")
     share, quality = total(rows, STORE)
-    label = "geometric mean (bytes of all together, median PSNR)"
-    lines.append(f"| {label} | | | **{means}** | {share:.2f}, {quality:.1f} dB |")
+    lines.append(f"| all together, median PSNR | **{share:.2f}** | {quality:.1f} dB |")
     first = statistics.median(row[VIEW]["first_visit_milliseconds"] for row in rows.values())
     lines += ["", f"The first time that a process reads raw frames it also checks their sums: {first:.1f} ms"]
     lines[-1] += f" for {FRAMES} frames (median of the files)."
@@ -205,8 +182,8 @@ def sweep_table(found: dict[str, Any]) -> list[str]:
     """Return the ways to encode as a table."""
     base = f"gop={RECIPE.gop}, crf={RECIPE.crf}, preset={RECIPE.preset}"
     lines = [
-        f"Other ways to encode, each a change to the one above ({base}, no loop filter, no arithmetic",
-        "coding, no psychovisual tuning, one reference):",
+        f"Other ways to encode, each a change to the one above ({base}, one reference, without",
+        "loop filter, arithmetic coding, psychovisual tuning, adaptive quantisation and macroblock tree):",
         "",
         "| | times decord | bytes of the source | median PSNR |",
         "|---|---|---|---|",
@@ -216,22 +193,22 @@ def sweep_table(found: dict[str, Any]) -> list[str]:
     return lines
 
 
+HEADING = """# Clips from a prepared store, and from the originals
+
+Clips of {frames} frames, stride {stride}, random start, short side {size}, one thread; every sound H.264 file
+of the folder. decord reads originals as the public V-JEPA 2 code does (the file opened for each clip, native
+decode, then float32 and `interpolate`), and with torchvision's uint8 resize, which is quicker; our reader of
+originals is `data.reader=pyav`. Store and raw are what `python -m worldjepa.prepare data.size={size}` writes.
+A raw clip is handed out as a view of the mapped file, of which nothing is read yet; copied, it stands in a
+tensor that was there before. A video shorter than a clip repeats its last frame, which takes a copy. Medians
+over clips read by all in turn; ratios clip by clip. PSNR: against the originals at that size.
+"""
+
+
 def markdown(rows: dict[str, dict[str, Any]], swept: dict[str, Any], circumstances: dict[str, str]) -> str:
     """Return the report."""
-    lines = [
-        "# Clips from a prepared store, and from the originals",
-        "",
-        f"Clips of {FRAMES} frames, stride {STRIDE}, random start, short side {SIZE}, one thread; every",
-        "sound H.264 file of the folder. decord reads as the public V-JEPA 2 code does (file opened for each",
-        "clip, native decode, resize in torch); pyav is our reader of originals; store and raw are what",
-        f"`python -m worldjepa.prepare data.size={SIZE}` writes. A raw clip is handed out as a view of the",
-        "mapped file, nothing of it read; copied, it stands in a tensor that was there before. Medians over",
-        "clips read by all in turn; ratios clip by clip. PSNR: against the originals at that size.",
-        "",
-        *(f"- {key}: {value}" for key, value in circumstances.items()),
-        "",
-        *table(rows),
-    ]
+    heading = HEADING.format(frames=FRAMES, stride=STRIDE, size=SIZE)
+    lines = [heading, *(f"- {key}: {value}" for key, value in circumstances.items()), "", *table(rows)]
     if swept:
         lines += ["", *sweep_table(swept)]
     return "\n".join(lines) + "\n"
@@ -250,7 +227,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
     decord.logging.set_level(decord.logging.QUIET)
-    videos = sound_files(options.videos)
+    videos = sound_videos(options.videos, "h264")
     if not videos:
         print(f"{options.videos}: no sound H.264 file", file=sys.stderr)
         return 1

@@ -17,7 +17,6 @@ from torchvision.transforms.v2 import functional as v2
 from tests.data.made_clips import KINDS, announce, make_audio, make_video, trim, two_streams
 from worldjepa.data.video.reader import target_size
 
-SIZE = 224
 SUFFIXES = {".mp4", ".mkv", ".avi", ".mov"}
 ODD = ("open_gop.mp4", "intra_refresh.mp4", "transport.ts", "b_frames.avi", "ten_bit.mp4", "hevc.mp4")
 Read = Callable[[Path, list[int]], torch.Tensor]

@@ -40,7 +40,8 @@ def test_killed_and_started_again_it_finds_the_same(root, tmp_path, capfd):
     assert not report.exists()
     assert main(words) == 0
     said = capfd.readouterr().out
-    assert "12 good of 13" in said and "12 x h264" in said and "12 x 32x32" in said and "1 x Invalid" in said
+    assert "12 of 13 without damage that shows before decoding" in said
+    assert "12 x h264" in said and "12 x 32x32" in said and "1 x Invalid" in said
     figures = json.loads(report.read_text())
     assert (figures["good"], figures["frames"]) == (12, 12 * 18)
     assert list(figures["bad"]) == [str(root / "page.mp4")]

@@ -1,6 +1,7 @@
 """``python -m worldjepa.prepare``, as typed: training from the store is training from the originals."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from tests.runs import TINY
+from worldjepa.data.clips import loader
 from worldjepa.data.clips.listing import FileList, list_files, training_and_held_out
 from worldjepa.data.clips.loader import Source, clip_loader
 from worldjepa.data.clips.sampling import ClipSampling
@@ -62,8 +64,8 @@ def test_training_sees_the_same_samples_in_the_same_order(originals, store):
     def batches(root):
         source = Source(training_and_held_out(root)[0])
         settings = {"sampling": ClipSampling(4, fps=10), "transform": TrainTransform(24), "views": 2}
-        with clip_loader([source], batch_size=8, seed=3, last_step=8, **settings) as loader:
-            return list(loader)
+        with clip_loader([source], batch_size=8, seed=3, last_step=8, **settings) as clips:
+            return list(clips)
 
     bad = 0
     for one, other in zip(batches(originals), batches(store), strict=True):
@@ -79,10 +81,28 @@ def test_training_sees_the_same_samples_in_the_same_order(originals, store):
     assert bad > 0
 
 
-def test_a_run_trains_from_a_store_and_freezes_the_list_of_the_originals(originals, store, tmp_path):
-    assert train([*TINY, f"data.root={store}", f"run.dir={tmp_path / 'run'}", "train.steps=2"]) == 0
-    frozen = (tmp_path / "run" / "files.jsonl").read_text().splitlines()
-    assert frozen == training_and_held_out(originals)[0].lines()
+def test_a_run_trains_from_a_store_on_what_it_would_draw_from_the_originals(
+    originals, store, tmp_path, monkeypatch
+):
+    """The frozen list is the originals', and so are file, label and replaced bad file of every draw."""
+    drawn: dict[Path, list] = {originals: [], store: []}
+    batches = loader._training_batches
+    for root, seen in drawn.items():
+
+        def recorded(*known, root=root, seen=seen):
+            for batch in batches(*known):
+                paths = [os.path.relpath(path, root) for path in batch.paths]
+                bad = [(os.path.relpath(file.path, root), file.reason) for file in batch.bad]
+                seen.append((paths, torch.as_tensor(batch.labels).tolist(), bad))
+                yield batch
+
+        monkeypatch.setattr(loader, "_training_batches", recorded)
+        run = tmp_path / root.name
+        assert train([*TINY, f"data.root={root}", f"run.dir={run}", "train.steps=8"]) == 0
+        frozen = (run / "files.jsonl").read_text().splitlines()
+        assert frozen == training_and_held_out(originals)[0].lines()
+    assert drawn[originals] == drawn[store] and len(drawn[store]) == 8
+    assert any(bad for _, _, bad in drawn[store])
 
 
 def test_killed_and_started_again_it_writes_the_same_bytes(originals, store, tmp_path):

@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.prepared_store import PLAIN, PUBLIC, STORE, VIEW, draw, geometric_mean, main, psnr, total
+from benchmarks.prepared_store import PLAIN, PUBLIC, STORE, VIEW, geometric_mean, main, psnr, total
+from benchmarks.videos import draw_clip
 from tests.data.made_clips import make_video
 
 
 def test_clips_start_anywhere_and_repeat_the_last_frame():
     rng = np.random.default_rng(0)
-    starts = {draw(70, rng)[0] for _ in range(400)}
+    starts = {draw_clip(70, rng)[0] for _ in range(400)}
     assert starts == set(range(10)), "the last clip of 70 frames begins at 9 and ends at 69"
-    assert draw(5, rng) == [0, 4] + 14 * [4]
-    assert draw(61, rng) == list(range(0, 61, 4))
+    assert draw_clip(5, rng) == [0, 4] + 14 * [4]
+    assert draw_clip(61, rng) == list(range(0, 61, 4))
 
 
 def test_quality_is_the_error_against_full_scale():

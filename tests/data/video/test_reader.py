@@ -82,6 +82,15 @@ def test_variable_frame_rate_keeps_its_timestamps(tmp_path):
     assert numbers(read_clip(path, [5, 6, 3])) == [5, 6, 3]
 
 
+def test_what_an_avi_leaves_out_is_no_damage(tmp_path):
+    """Empty chunks stand where frames were dropped: the header counts them, the list of chunks does not."""
+    stamps = [40 * (i + 2 * (i > 5)) for i in range(12)]
+    path = make_video(tmp_path / "a.avi", count=12, codec="mpeg4", b_frames=0, stamps=stamps)
+    info = open_reader("pyav").probe(path)
+    assert np.allclose(info.timestamps * 1000, stamps, atol=0.01)
+    assert numbers(read_clip(path, [11, 5, 6])) == [11, 5, 6]
+
+
 def test_what_an_edit_list_hides_is_not_counted(tmp_path):
     path = trim(make_video(tmp_path / "source.mp4", b_frames=0), tmp_path / "cut.mp4")
     slow = numbers(slow_decode(path))

@@ -27,17 +27,19 @@ def test_indices_outside_are_named(tmp_path):
         read_clip(path, [])
 
 
-def test_bad_files_raise_bad_video_error(tmp_path):
+def test_bad_files_raise_bad_video_error(tmp_path, monkeypatch):
     whole = make_video(tmp_path / "whole.mp4", container_options={"movflags": "faststart"}).read_bytes()
     mkv = make_video(tmp_path / "whole.mkv").read_bytes()
     avi = make_video(tmp_path / "whole.avi", codec="mpeg4").read_bytes()
     late = make_video(tmp_path / "late.mp4").read_bytes()
+    chunk = avi.index(b"00dc", len(avi) // 2)  # a frame's name; FFmpeg goes on behind
     cases = {
         "empty.mp4": (b"", "is empty"),
         "page.mp4": (b"<!DOCTYPE html><html><body>404</body></html>" * 20, "Invalid data"),
         "cut.mp4": (whole[: len(whole) * 7 // 10], "cut off"),
         "cut.mkv": (mkv[: len(mkv) * 7 // 10], "cut off"),
         "cut.avi": (avi[: len(avi) * 7 // 10], "cut off"),
+        "gap.avi": (avi[:chunk] + bytes(8) + avi[chunk + 8 :], "lists 24 frames .* there are 23 in"),
         "headless.mp4": (late[: len(late) // 2], "Invalid data"),
         "playlist.mp4": (
             b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n" + b"whole.ts\n#EXT-X-ENDLIST\n",
@@ -55,6 +57,11 @@ def test_bad_files_raise_bad_video_error(tmp_path):
         read_clip(tmp_path, [0])
     with pytest.raises(BadVideoError, match="no video stream"):
         read_clip(make_audio(tmp_path / "audio.mp4"), [0])
+    (tmp_path / "theirs.mp4").write_bytes(late)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda path, mode: False)  # as root, nothing is out of reach
+        with pytest.raises(BadVideoError, match="Permission denied"):
+            read_clip(tmp_path / "theirs.mp4", [0])
     os.mkfifo(tmp_path / "pipe.mp4")
     with pytest.raises(BadVideoError, match="not a regular file"):
         read_clip(tmp_path / "pipe.mp4", [0])
@@ -75,6 +82,23 @@ def test_damage_is_bad_only_for_draws_that_need_it(tmp_path):
     for needs_it in ([10], [15], [0, 12, 23]):
         with pytest.raises(BadVideoError):
             read_clip(path, needs_it)
+
+
+def test_every_damage_shows_where_the_stream_carries_hashes(tmp_path):
+    """HEVC may carry a hash of each picture. Without it, decoders take most damage for other pictures."""
+    options = {"x265-params": "bframes=0:log-level=none:pools=none:hash=1"}
+    path = make_video(tmp_path / "a.mp4", codec="libx265", b_frames=0, options=options)
+    with av.open(str(path)) as container:
+        spans = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    sound = path.read_bytes()
+    assert numbers(read_clip(path, [12])) == [12]
+    for position, size in spans[9:]:
+        assert position is not None
+        content = bytearray(sound)
+        content[position + size // 2] ^= 16
+        (tmp_path / "bit.mp4").write_bytes(content)
+        with pytest.raises(BadVideoError):
+            read_clip(tmp_path / "bit.mp4", range(8, 24))
 
 
 def test_damage_at_the_start_leaves_later_frames(tmp_path):

@@ -33,7 +33,7 @@ VERDICTS: dict[str, type[BadVideoError] | type[UnsupportedVideoError]] = {
     "unsupported": UnsupportedVideoError,
 }
 # A row is what this code and FFmpeg made of a file: raise it when timelines or verdicts change.
-VERSION = 1
+VERSION = 2
 _TABLES = """
 CREATE TABLE about (fact TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE file (

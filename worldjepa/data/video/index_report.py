@@ -12,11 +12,16 @@ from worldjepa.data.video.index import Row, VideoIndex
 from worldjepa.data.video.reader import BadVideoError
 
 _SHOWN = 12  # lines of one kind in the table
+_SOUND = "without damage that shows before decoding"
 
 
 @dataclass
 class CorpusReport:
-    """Figures of the files of a corpus. ``seconds``: how long it took to look at those that were new."""
+    """Figures of the files of a corpus.
+
+    ``good``: without damage that shows before decoding; damage within pictures is met by clips that need it.
+    ``seconds``: how long it took to look at those that were new.
+    """
 
     files: int = 0
     good: int = 0
@@ -40,7 +45,7 @@ class CorpusReport:
     def lines(self) -> list[tuple[str, str]]:
         """Return (what, how much) as shown in a terminal."""
         found = [
-            ("videos", f"{self.good:,} good of {self.files:,} ({self.bytes / 1e6:,.1f} MB)"),
+            ("videos", f"{self.good:,} of {self.files:,} {_SOUND} ({self.bytes / 1e6:,.1f} MB)"),
             ("length", f"{self.hours:,.2f} h, {self.frames:,} frames"),
             ("keyframes", f"one in {self.frames_a_keyframe:.0f} frames"),
         ]

@@ -1,4 +1,4 @@
-"""Tell a file that was cut off from a whole one, also when its header came first and looks intact."""
+"""Tell a file that lacks a part from a whole one, also when its header came first and looks intact."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from av.video.stream import VideoStream
 from worldjepa.data.video.reader import BadVideoError, FilePath
 
 EBML_HEADER, EBML_SEGMENT = 0x1A45DFA3, 0x18538067
+INDEXED = {"mp4", "avi"}  # containers that list every packet; Matroska lists key packets at most
 
 
 def check_length(path: FilePath) -> None:
@@ -20,18 +21,19 @@ def check_length(path: FilePath) -> None:
 
 
 def check_index(path: FilePath, container: InputContainer, stream: VideoStream, *, num_packets: int) -> None:
-    """Raise ``BadVideoError`` if packets that an mp4's index announces are missing.
+    """Raise ``BadVideoError`` if packets that the index of an mp4 or AVI announces are missing.
 
-    The index says where each packet ends. The frame count of the header is not used: edit lists make it
-    differ from what there is in sound files.
+    The index says where each packet is and ends. A damaged chunk of an AVI is passed over in silence, and
+    the pictures after it are then made of others. The frame count of the header is not used: edit lists make
+    it differ from what there is in sound files.
     """
-    if "mp4" not in container.format.name:
+    if not INDEXED & set(container.format.name.split(",")):
         return
     size, entries = os.path.getsize(path), stream.index_entries
     ends = max((entry.pos + entry.size for entry in entries), default=0)
     if ends > size or num_packets < len(entries):
         raise BadVideoError(
-            f"{path}: is cut off: its index lists {len(entries)} frames in {ends} bytes, "
+            f"{path}: is cut off or has gaps: its index lists {len(entries)} frames in {ends} bytes, "
             f"there are {num_packets} in {size}"
         )
 
