@@ -119,6 +119,13 @@ def test_planning(reader: Reader, runs: Path, tmp_path: Path):
     assert plan.elite_cost[0, -1] <= plan.elite_cost[0, 0]
 
 
+def test_report(reader: Reader, runs: Path, tmp_path: Path):
+    shutil.copytree(runs / "mine", tmp_path / "runs" / "mine")
+    follow("report.md", reader)
+    assert Path("runs/mine/report.html").exists() and Path("tokens.mp4").exists()
+    assert reader.names["ids"].shape == (2, 3)
+
+
 def test_agents(reader: Reader):
     follow("agents.md", reader)
     assert reader.names["policy"].weight.grad.abs().max() > 0

@@ -30,13 +30,14 @@ from worldjepa.config_corpus import IndexConfig, PrepareConfig
 from worldjepa.config_env import CollectConfig
 from worldjepa.config_evaluation import EvaluateConfig
 from worldjepa.config_planning import PlanConfig
+from worldjepa.config_report import ReportConfig
 from worldjepa.hardware import batch_size_for, cpu_has_bf16
 from worldjepa.overrides import REMOVE, Command, read_flags, read_words
 from worldjepa.schema import ConfigError, field_types, from_dict, is_settings, to_dict, unknown_setting
 from worldjepa.validate import validate
 from worldjepa.validate_corpus import validate_index, validate_prepare
 from worldjepa.validate_env import validate_collection
-from worldjepa.validate_evaluation import validate_evaluation
+from worldjepa.validate_evaluation import validate_evaluation, validate_report
 from worldjepa.validate_plan import validate_plan
 
 SCHEMAS: dict[str, type] = {  # by the file of conf/
@@ -46,6 +47,7 @@ SCHEMAS: dict[str, type] = {  # by the file of conf/
     "evaluate": EvaluateConfig,
     "index": IndexConfig,
     "prepare": PrepareConfig,
+    "report": ReportConfig,
 }
 ALTERNATIVES = {"data.fps": "data.frame_skip", "data.frame_skip": "data.fps"}
 
@@ -150,6 +152,21 @@ def compose_evaluation(argv: Sequence[str]) -> tuple[EvaluateConfig, TrainConfig
         setattr(place, name, _home(getattr(place, name)))
     validate_evaluation(config)
     return config, _stored(config.run.dir)
+
+
+def compose_report(argv: Sequence[str]) -> ReportConfig:
+    """Return what ``python -m worldjepa.report`` is asked for, such as ``["run.dir=runs/a"]``.
+
+    Raises ``ConfigError``, one line that names the setting.
+    """
+    command, words = read_flags(argv)
+    if command.config_dir:
+        raise ConfigError("--config-dir: a report takes its settings from the run; leave it out")
+    read_words(command, words, ReportConfig, {})
+    config, _ = _joined(command, "report")
+    config.run.dir = _home(config.run.dir)
+    validate_report(config)
+    return config
 
 
 def _stored(run_dir: str | None) -> TrainConfig:

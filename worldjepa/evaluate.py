@@ -6,6 +6,7 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import yaml
 
@@ -37,11 +38,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _evaluate(config: EvaluateConfig, run: TrainConfig) -> int:
     # torch comes in only now: a wrong word was answered at once
     from worldjepa.evaluation_outcome import evaluate_run
+    from worldjepa.report.page import write_report
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
     logging.getLogger("worldjepa").setLevel(logging.INFO)
     try:
         evaluate_run(config, run)
+        write_report(Path(str(config.run.dir)), device=config.device)
     except KeyboardInterrupt:
         return refuse("evaluate", "interrupted", 128 + signal.SIGINT)
     except (ValueError, OSError, RuntimeError) as error:

@@ -30,6 +30,7 @@ from worldjepa.experience import encoded_starts, fresh_agent, rewards_of
 from worldjepa.loading import load
 from worldjepa.model.world_model import WorldModel
 from worldjepa.online_record import OnlineRecord, Round, Watch
+from worldjepa.report.page import write_report
 from worldjepa.run_episodes import (
     COLLECTED,
     EpisodeData,
@@ -68,8 +69,11 @@ def run_online(config: TrainConfig, argv: list[str]) -> int:
             raise ConfigError("agent.rounds: an agent is trained by one process; leave torchrun out")
         _begin(config, run_dir)
         run = OnlineRun(config, run_dir, device, stop=lambda: bool(stop))
+        begun = len(run.record.rounds)
         try:
             run.go_on()
+            if len(run.record.rounds) > begun:
+                write_report(run_dir, device=device.type)
         except Stopped:
             logger.info("stopped in round %d; the same command goes on", len(run.record.rounds) + 1)
     return 0

@@ -8,6 +8,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from worldjepa.components import Components
 from worldjepa.types import Grid, Masks
 
 SEEN, HIDDEN, UNUSED = (86, 160, 211), (236, 130, 74), (222, 222, 222)
@@ -57,17 +58,12 @@ def latent_picture(
     A latent step is shown under the first of its frames. The components are those of all clips together.
     """
     b, f = frames.shape[:2]
-    flat = latents.float().reshape(-1, latents.shape[-1])
-    centred = flat - flat.mean(dim=0)
-    _, _, directions = torch.pca_lowrank(centred, q=min(6, *centred.shape), center=False)
-    parts = centred @ directions[:, :3]
-    low, high = parts.quantile(0.02, dim=0), parts.quantile(0.98, dim=0)
-    colours = ((parts - low) / (high - low).clamp_min(1e-6)).clamp(0, 1)
+    colours = Components.fit(latents).colours(latents)
     maps = colours.reshape(b * grid.t, grid.h, grid.w, -1).permute(0, 3, 1, 2)
     maps = F.interpolate(maps, size=frames.shape[-2:], mode="nearest")
-    maps = (maps * 255).to(torch.uint8).reshape(b, grid.t, -1, *frames.shape[-2:])
+    maps = maps.reshape(b, grid.t, -1, *frames.shape[-2:])
     shown = frames.cpu()[:, :: max(1, f // grid.t)][:, : grid.t]
-    lines = [torch.cat([*row], dim=-1) for pair in zip(shown, maps.cpu(), strict=True) for row in pair]
+    lines = [torch.cat([*row], dim=-1) for pair in zip(shown, maps, strict=True) for row in pair]
     picture = torch.cat(lines, dim=-2)
     return picture.repeat_interleave(zoom, dim=-1).repeat_interleave(zoom, dim=-2)
 

@@ -6,6 +6,7 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import yaml
 
@@ -37,11 +38,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _plan(config: PlanConfig, run: TrainConfig) -> int:
     # torch comes in only now: a wrong word was answered at once
     from worldjepa.planning_outcome import judge_run
+    from worldjepa.report.page import write_report
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
     logging.getLogger("worldjepa").setLevel(logging.INFO)
     try:
         judge_run(config, run)
+        write_report(Path(str(config.run.dir)), device=config.device)
     except KeyboardInterrupt:
         return refuse("plan", "interrupted", 128 + signal.SIGINT)
     except (ValueError, OSError, RuntimeError) as error:

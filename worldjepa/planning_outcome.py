@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from rich.console import Console
 
 from worldjepa.artifact import write_file
@@ -23,14 +22,14 @@ from worldjepa.data.episodes.episode import Episodes
 from worldjepa.data.episodes.store import open_episodes
 from worldjepa.evaluation.film import Reel, contact_sheet, write_film
 from worldjepa.evaluation.goals import Ground, NoTasksError
-from worldjepa.evaluation.report import page, tables, terminal_table
+from worldjepa.evaluation.report import tables, terminal_table
 from worldjepa.evaluation.success import Success
 from worldjepa.loading import find_checkpoint, load
 from worldjepa.plan_judge import Judge
 from worldjepa.run_episodes import EpisodeData, find_episodes
 from worldjepa.schema import ConfigError, from_dict, to_dict
 
-RESULT, REPORT, FILM, SHEET = "plan.json", "report.html", "plan.mp4", "plan.png"
+RESULT, FILM, SHEET = "plan.json", "plan.mp4", "plan.png"
 WIDE = 132  # characters of a line in a file
 
 
@@ -141,14 +140,12 @@ def _show(result: dict[str, Any]) -> None:
 
 
 def _store(result: dict[str, Any], run_dir: Path, reels: list[Reel]) -> None:
-    """Write what was found into the run folder; the page last, since it holds the pictures."""
+    """Write what was found into the run folder."""
     film, sheet = run_dir / FILM, run_dir / SHEET
     for old in (film, sheet):
         old.unlink(missing_ok=True)
     if reels:
         contact_sheet(reels).save(sheet)
         write_film(film, reels)
-    settings = yaml.safe_dump(result["settings"], sort_keys=False)
-    write_file(run_dir / REPORT, page(result, settings, sheet=sheet, film=film))
     write_file(run_dir / RESULT, json.dumps(result, indent=2) + "\n")
-    Console(highlight=False).print(f"report: {run_dir / REPORT}", markup=False, soft_wrap=True)
+    Console(highlight=False).print(f"result: {run_dir / RESULT}", markup=False, soft_wrap=True)

@@ -70,10 +70,16 @@ def _read(path: Path) -> Any:
 
 
 def _logged(run_dir: Path) -> dict[str, Any]:
-    """Return each metric's last value."""
+    """Return each metric's last value; what is no record, such as a torn line, says nothing."""
     path, last = run_dir / "metrics.jsonl", {}
-    for line in path.read_text(encoding="utf-8").splitlines()[-200:] if path.is_file() else ():
-        last |= {name: value for name, value in json.loads(line).items() if value is not None}
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    for line in text.splitlines()[-200:]:
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(record, dict):
+            last |= {name: value for name, value in record.items() if value is not None}
     return last
 
 

@@ -22,6 +22,7 @@ from worldjepa.config import TrainConfig
 from worldjepa.data.clips.badfiles import BadFileLog
 from worldjepa.data.clips.listing import difference
 from worldjepa.hardware import divide_cores
+from worldjepa.report.page import write_report
 from worldjepa.run_episodes import ensure_episodes
 from worldjepa.runlock import RunLock
 from worldjepa.schema import ConfigError, changed_settings, from_dict, to_dict
@@ -52,6 +53,7 @@ def run_training(config: TrainConfig, argv: list[str]) -> int:
         finished = _train(use, run_dir, device)
         if main and finished:
             use.evaluate(run_dir, device)
+            write_report(run_dir, device=device.type)
     return 0
 
 

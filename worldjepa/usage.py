@@ -45,7 +45,7 @@ COLLECT_SETTINGS = {
 
 
 PLAN_SETTINGS = {
-    "run.dir=FOLDER": "the run whose world model plans; plan.json, report.html and the film go there",
+    "run.dir=FOLDER": "the run whose world model plans; plan.json, a film and report.html go there",
     "plan.protocol=lewm|anywhere": "goals 25 steps on in the episode, or anywhere in other episodes",
     "plan.beside=[anywhere]": "protocols to report beside it",
     "plan.episodes=N": "tasks of each protocol, at once; starts already at the goal are drawn anew",
@@ -124,7 +124,8 @@ def index_usage() -> str:
     return f"""usage: python -m worldjepa.index data.root=FOLDER [name=value ...]
 
 Looks at every video of a corpus once, without decoding it, keeps what training wants to know of it, and says
-what is there and what is wrong. Continues where it was stopped; files that have changed are looked at again.
+what is there and what is wrong; damage within pictures shows when training decodes it, and is listed then.
+Continues where it was stopped; files that have changed are looked at again.
 
 settings:
 {settings}
@@ -189,6 +190,32 @@ options:
 
 example:
   python -m worldjepa.evaluate run.dir=runs/kinetics probe=[linear,attentive,surprise]"""
+
+
+REPORT_SETTINGS = {
+    "run.dir=FOLDER": "the run to show, finished or not; report.html goes there",
+    "clips=256": "held-out ones that the pictures use at most, and others that a probe is fitted to",
+    "device=auto|cpu|cuda": "where the model draws its pictures",
+}
+
+
+def report_usage() -> str:
+    """Return the help of ``python -m worldjepa.report``."""
+    settings = "\n".join(f"  {name:<22}{text}" for name, text in REPORT_SETTINGS.items())
+    return f"""usage: python -m worldjepa.report run.dir=FOLDER [name=value ...]
+
+Writes one page that holds all there is to see of a run, and needs no network: health in words, curves, what
+was measured, films of tokens, predictions and plans, settings, and the command to run it again.
+
+settings:
+{settings}
+
+options:
+  --cfg              print the settings that the command asks for, and stop
+  --help             print this page
+
+example:
+  python -m worldjepa.report run.dir=runs/kinetics"""
 
 
 def plan_usage() -> str:

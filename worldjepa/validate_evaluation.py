@@ -1,17 +1,19 @@
-"""Whether the settings of ``python -m worldjepa.evaluate`` make sense. No torch."""
+"""Whether the settings of ``python -m worldjepa.evaluate`` and ``report`` make sense. No torch."""
 
 from __future__ import annotations
 
 from worldjepa.config_evaluation import BESIDE, PROBES, EvaluateConfig
+from worldjepa.config_report import ReportConfig
 from worldjepa.ranges import at_least, one_of, positive, require
 
+DEVICES = ("auto", "cpu", "cuda")
 LAYOUTS = ("auto", "csv", "folders", "flat", "ssv2", "images")
 
 
 def validate_evaluation(config: EvaluateConfig) -> None:
     """Raise ``ConfigError`` for the first setting that cannot be right."""
     at_least("seed", config.seed, 0)
-    one_of("device", config.device, ("auto", "cpu", "cuda"), "; choose one GPU with CUDA_VISIBLE_DEVICES")
+    one_of("device", config.device, DEVICES, "; choose one GPU with CUDA_VISIBLE_DEVICES")
     one_of("data.layout", config.data.layout, LAYOUTS)
     require(bool(config.probes), "probe", config.probe, f"one or more of {', '.join(PROBES)}")
     for name in config.probes:
@@ -28,3 +30,11 @@ def validate_evaluation(config: EvaluateConfig) -> None:
             positive(f"eval.{name}", lr)
     for decay in settings.weight_decays:
         at_least("eval.weight_decays", decay, 0)
+
+
+def validate_report(config: ReportConfig) -> None:
+    """Raise ``ConfigError`` for the first setting that cannot be right."""
+    example = "the folder of a run, such as run.dir=runs/kinetics"
+    require(config.run.dir is not None, "run.dir", "null", example)
+    one_of("device", config.device, DEVICES, "; choose one GPU with CUDA_VISIBLE_DEVICES")
+    at_least("clips", config.clips, 1)

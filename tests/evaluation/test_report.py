@@ -1,14 +1,11 @@
-"""Figures of plans as tables and as a page."""
-
-from pathlib import Path
+"""Figures of plans as data and as tables."""
 
 import numpy as np
-from PIL import Image
 from rich.console import Console
 
 from worldjepa.evaluation.goals import Place, Seen, Task, Tasks
 from worldjepa.evaluation.players import Played
-from worldjepa.evaluation.report import outcome, page, rows_of, sweep_rows, tables, terminal_table
+from worldjepa.evaluation.report import outcome, rows_of, sweep_rows, tables, terminal_table
 
 SEEN = Seen(np.zeros((2, 2, 3), np.uint8), {}, None)
 GROUPS = ["across", "same_room", "same_room", "across"]
@@ -64,11 +61,3 @@ def test_the_terminal_shows_whole_cells():
     text = console.export_text()
     assert "100 [34-100]" in text
     assert "1 of 5 drawn began there" in text.replace("\n", " ")
-
-
-def test_the_page_holds_figures_pictures_and_settings(tmp_path: Path):
-    Image.new("RGB", (4, 4)).save(tmp_path / "sheet.png")
-    text = page(result(), "plan: <b>", sheet=tmp_path / "sheet.png", film=tmp_path / "missing.mp4")
-    assert "75 [30-95]" in text
-    assert "Plans of runs/&lt;a&gt;" in text and "plan: &lt;b&gt;" in text
-    assert text.count("data:image/png;base64,") == 1 and "<video" not in text

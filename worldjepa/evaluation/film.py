@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import av
 import numpy as np
 import torch
 from jaxtyping import Int, UInt8
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from worldjepa.evaluation.goals import Ground, Tasks
 from worldjepa.evaluation.players import Planner, Played
+from worldjepa.films import write_mp4
 from worldjepa.planning.history import Clock, as_clips
 
 if TYPE_CHECKING:
@@ -108,16 +108,15 @@ def write_film(path: Path, reels: Sequence[Reel]) -> None:
     columns = 1 if len(reels) == 1 else 2
     lines = -(-len(reels) // columns)
     width, height = 3 * (TILE + GAP) + 2 * GAP, TEXT + TILE + 2 * GAP
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=FPS, options={"crf": "20"})
-        stream.width, stream.height = columns * width // 2 * 2, lines * height // 2 * 2
-        stream.pix_fmt = "yuv420p"
-        for moment in range(max(len(reel.real) for reel in reels) + FPS):  # the end can be looked at
-            canvas = Image.new("RGB", (stream.width, stream.height), "white")
-            for index, reel in enumerate(reels):
-                canvas.paste(_panels(reel, moment), (index % columns * width, index // columns * height))
-            container.mux(stream.encode(av.VideoFrame.from_image(canvas)))
-        container.mux(stream.encode())
+    moments = range(max(len(reel.real) for reel in reels) + FPS)  # the end can be looked at
+
+    def canvas(moment: int) -> np.ndarray:
+        drawn = Image.new("RGB", (columns * width, lines * height), "white")
+        for index, reel in enumerate(reels):
+            drawn.paste(_panels(reel, moment), (index % columns * width, index // columns * height))
+        return np.asarray(drawn)
+
+    write_mp4(path, map(canvas, moments), fps=FPS)
 
 
 def _panels(reel: Reel, moment: int) -> Image.Image:

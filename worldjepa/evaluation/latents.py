@@ -74,13 +74,14 @@ def encoder_name(model: WorldModel) -> str:
     return ENCODER if model.target_encoder is None else TARGET
 
 
-def patch_encoder(model: WorldModel, *, target: bool = True) -> VideoEncoder | FrozenEncoder:
+def patch_encoder(
+    model: WorldModel, *, target: bool = True
+) -> VideoEncoder | FrozenEncoder | FrameTokenizer:
     """Return the encoder whose patch tokens the latents are made of: the target's, where there is one."""
-    encoder = model.target_encoder if target and model.target_encoder is not None else model.encoder
-    return encoder.encoder if isinstance(encoder, FrameTokenizer) else encoder
+    return model.target_encoder if target and model.target_encoder is not None else model.encoder
 
 
-def _tokens(model: WorldModel, encoder: VideoEncoder | FrozenEncoder) -> Way:
+def _tokens(model: WorldModel, encoder: VideoEncoder | FrozenEncoder | FrameTokenizer) -> Way:
     return lambda frames: model.normalise(encoder.tokens(model.prepare(frames)))
 
 

@@ -1,11 +1,8 @@
-"""What an evaluation of plans found, as data, as tables in the terminal, and as a page to open."""
+"""What an evaluation of plans found, as data and as tables."""
 
 from __future__ import annotations
 
-import base64
-import html
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,12 +21,6 @@ NAMES = {
     "no_op": "no action",
 }
 CAPTION = "in brackets 95 % Wilson intervals; median steps to the goal; ms of planning an environment"
-STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:70em;margin:2em auto;padding:0 1em;color:#222}"
-    "table{border-collapse:collapse;margin:1em 0}td,th{padding:.3em .9em;border-bottom:1px solid #ddd;"
-    "text-align:right}td:first-child,th:first-child{text-align:left}caption{text-align:left;font-weight:600}"
-    "img,video{max-width:100%}pre{background:#f5f5f5;padding:1em;overflow:auto}"
-)
 
 
 def outcome(tasks: Tasks, played: Played, planner: Planner | None = None) -> dict[str, Any]:
@@ -113,22 +104,8 @@ def terminal_table(heading: str, lines: Sequence[Sequence[str]]) -> Table:
     return table
 
 
-def page(result: Mapping[str, Any], settings: str, *, sheet: Path | None, film: Path | None) -> str:
-    """Return a page of HTML that holds everything: tables, contact sheet, film and settings (text)."""
-    parts = [f"<h1>Plans of {html.escape(result['run'])}</h1>", f"<p>{html.escape(_about(result))}</p>"]
-    parts += [_html_table(heading, lines) for heading, lines in tables(result)]
-    parts.append(f"<p>{html.escape(CAPTION.capitalize())}.</p>")
-    if film is not None and film.exists():
-        video = f'<video controls loop muted autoplay src="data:video/mp4;base64,{_embedded(film)}"></video>'
-        parts.append(f"<h2>Goal, imagined, real</h2>{video}")
-    if sheet is not None and sheet.exists():
-        parts.append(f'<p><img alt="contact sheet" src="data:image/png;base64,{_embedded(sheet)}"></p>')
-    parts.append(f"<h2>Settings</h2><pre>{html.escape(settings)}</pre>")
-    head = f'<meta charset="utf-8"><title>Plans of {html.escape(result["run"])}</title><style>{STYLE}</style>'
-    return f"<!doctype html><html><head>{head}</head><body>{''.join(parts)}</body></html>\n"
-
-
-def _about(result: Mapping[str, Any]) -> str:
+def about(result: Mapping[str, Any]) -> str:
+    """Say in a line what was judged, and what reaching a goal means."""
     seeds = ", ".join(f"{name} {seed}" for name, seed in result["seeds"].items())
     return (
         f"Checkpoint {result['checkpoint']}, environment {result['env']}; a goal is reached by "
@@ -139,15 +116,3 @@ def _about(result: Mapping[str, Any]) -> str:
 def _share(found: Mapping[str, Any]) -> str:
     low, high = 100 * found["wilson_low"], 100 * found["wilson_high"]
     return f"{100 * found['success_rate']:.3g} [{low:.0f}-{high:.0f}]"
-
-
-def _html_table(heading: str, lines: Sequence[Sequence[str]]) -> str:
-    rows = []
-    for index, line in enumerate(lines):
-        tag = "td" if index else "th"
-        rows.append("<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in line) + "</tr>")
-    return f"<table><caption>{html.escape(heading)}</caption>{''.join(rows)}</table>"
-
-
-def _embedded(path: Path) -> str:
-    return base64.b64encode(path.read_bytes()).decode("ascii")

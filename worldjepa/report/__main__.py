@@ -1,0 +1,57 @@
+"""``python -m worldjepa.report run.dir=runs/kinetics``: read the settings, then write the page."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from worldjepa.compose import compose_report, read_flags
+from worldjepa.config_report import ReportConfig
+from worldjepa.refusals import exit_code, refuse
+from worldjepa.schema import ConfigError, to_dict
+from worldjepa.usage import report_usage
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Report as the words of ``argv`` say and return the exit code: 2 for a mistake of the caller's."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        flags = read_flags(argv)[0]
+        if flags.help:
+            sys.stdout.write(report_usage() + "\n")
+            return 0
+        config = compose_report(argv)
+        if flags.show:
+            sys.stdout.write(yaml.safe_dump(to_dict(config), sort_keys=False))
+            return 0
+    except ConfigError as error:
+        return refuse("report", error, 2)
+    return _report(config)
+
+
+def _report(config: ReportConfig) -> int:
+    # torch comes in only now: a wrong word was answered at once
+    from worldjepa.report.page import write_report
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
+    assert config.run.dir is not None
+    try:
+        path = write_report(Path(config.run.dir), device=config.device, clips=config.clips)
+    except KeyboardInterrupt:
+        return refuse("report", "interrupted", 128 + signal.SIGINT)
+    except (ValueError, OSError, RuntimeError) as error:
+        code = exit_code(error)
+        if code is None:
+            raise
+        return refuse("report", error, code)
+    print(f"report: {path} ({path.stat().st_size / 2**20:.1f} MB, for any browser)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
