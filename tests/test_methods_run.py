@@ -8,6 +8,9 @@ import torch
 
 import worldjepa
 from tests.runs import TINY, TINY_WORLD, count_lines, start, weights
+from worldjepa.evaluate import main as evaluate
+from worldjepa.model.blueprint import BlueprintError
+from worldjepa.plan import main as plan
 from worldjepa.train import main
 
 METHODS = ("vjepa", "ijepa", "mae", "autoencoder", "vae", "byol")
@@ -66,6 +69,21 @@ def test_iris_trains_goes_on_where_it_was_stopped_and_predicts(tmp_path):
     codes = model.state_dict()["encoder.codebook.codes"]
     words_found = (future.flatten(0, -2).unsqueeze(1) == codes).all(dim=-1).any(dim=1)
     assert words_found.all()
+    judged(again, model, tmp_path)
+
+
+def judged(run, model, folder):
+    """Plan with, probe and try to publish what was trained."""
+    few = "plan.planner_settings={num_samples: 8, num_elites: 2, iterations: 1}"
+    task = ["plan.success={position: 0.07}", "plan.episodes=2", "plan.goal_offset=4", "plan.budget=4"]
+    assert plan([f"run.dir={run}", *task, "plan.horizon=2", "plan.film=0", few]) == 0
+    found = json.loads((run / "plan.json").read_text())
+    assert found["planning_ms"] > 0 and set(found["baselines"]) == {"copy", "random", "no_op", "oracle"}
+    assert evaluate([f"run.dir={run}", "probe=[regression,gauges]", "eval.clips=40"]) == 0
+    probes = json.loads((run / "evaluation.json").read_text())["probes"]
+    assert set(probes) == {"regression", "gauges"}
+    with pytest.raises(BlueprintError, match="FrameTokenizer cannot be described as data"):
+        model.save_pretrained(folder / "published")
 
 
 @pytest.mark.slow

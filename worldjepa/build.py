@@ -121,7 +121,7 @@ def _token_model(config: TrainConfig, size: int) -> WorldModel:
     """Build tokenizer, the transformer over its tokens, and the decoder that draws them."""
     model, sizes = config.model, asdict(config.model.predictor)
     encoder = _encoder(model, size)
-    tokenizer = FrameTokenizer(encoder, **asdict(model.tokens))
+    tokenizer = FrameTokenizer(encoder, image_size=size, **asdict(model.tokens))
     grid, patch = tokenizer.latent_grid(size, size), encoder.embed.patch_size
     pixels, narrow = encoder.embed.proj.in_features, decoder_sizes(model)
     drawing = PixelDecoder(latent_dim=tokenizer.latent_dim, pixels=pixels, **narrow)
@@ -133,7 +133,7 @@ def _token_model(config: TrainConfig, size: int) -> WorldModel:
             grid=grid,
             **{name: sizes[name] for name in ("dim", "depth", "num_heads", "mlp_ratio")},
         ),
-        heads={"pixels": FrameDecoder(drawing, grid=grid, patch_size=patch)},
+        heads={"pixels": FrameDecoder(drawing, tokenizer.contrast, grid=grid, patch_size=patch)},
         action_stats=ActionStats(_action_dim(model)),
         action_block=model.action_block,
         image_size=size,

@@ -74,9 +74,7 @@ def encoder_name(model: WorldModel) -> str:
     return ENCODER if model.target_encoder is None else TARGET
 
 
-def patch_encoder(
-    model: WorldModel, *, target: bool = True
-) -> VideoEncoder | FrozenEncoder | FrameTokenizer:
+def patch_encoder(model: WorldModel, *, target: bool = True) -> VideoEncoder | FrozenEncoder | FrameTokenizer:
     """Return the encoder whose patch tokens the latents are made of: the target's, where there is one."""
     return model.target_encoder if target and model.target_encoder is not None else model.encoder
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from worldjepa.model.frames import as_unit_range, normalise_pixels
 from worldjepa.model.iris.dynamics import TokenDynamics
-from worldjepa.model.iris.tokenizer import FrameTokenizer
+from worldjepa.model.iris.tokenizer import FrameDecoder, FrameTokenizer
 from worldjepa.model.world_model import WorldModel
 from worldjepa.objectives.dynamics import Draws
 from worldjepa.objectives.objective import Objective, Seen, regression_loss
@@ -29,15 +29,17 @@ class TokenPrediction(Objective):
     """The training criterion around a world model of tokens.
 
     ``prediction``: cross-entropy of the tokens of all latent steps but the first, in nats a token.
-    ``reconstruction``: ``loss`` of the drawn frames, in [0, 1]; its gradient passes straight through to the
-    vectors that were replaced by codes. ``commitment``: squared distance of these from their codes.
+    ``reconstruction``: ``loss`` of the drawn frames, as contrasts with the mean frame (of l2, drawing nothing
+    else scores 1: something small counts as much as all that moves in other scenes). Its gradient passes
+    straight through to the vectors that were replaced by codes. ``commitment``: squared distance of these
+    from their codes.
 
     Args:
         model: of a ``FrameTokenizer``, ``TokenDynamics`` and a decoder as its head ``pixels``.
         loss: l1, l2 or smooth_l1.
         weights: of the terms.
         null_actions: share of transitions trained with the action left out.
-        mean: average over ranks of how the codes are used.
+        mean: average over ranks of what a step's frames and codes are like.
     """
 
     def __init__(
@@ -51,8 +53,10 @@ class TokenPrediction(Objective):
     ):
         super().__init__(weights, TERMS)
         assert isinstance(model.encoder, FrameTokenizer) and isinstance(model.predictor, TokenDynamics)
+        decoder = model.heads["pixels"]
+        assert isinstance(decoder, FrameDecoder)
         self.model, self.loss, self.null_actions = model, loss, null_actions
-        self.tokenizer, self.dynamics = model.encoder, model.predictor
+        self.tokenizer, self.dynamics, self.decoder = model.encoder, model.predictor, decoder
         self.mean = mean or (lambda x: x)
 
     def forward(
@@ -60,18 +64,21 @@ class TokenPrediction(Objective):
     ) -> tuple[dict[str, Tensor], Seen]:
         """Return the terms of a batch of windows and what was seen (see ``Objective``)."""
         assert batch.actions is not None and self.model.action_stats is not None
-        frames = as_unit_range(batch.frames)
-        vectors = self.tokenizer.vectors(normalise_pixels(frames))
-        codebook = self.tokenizer.codebook
+        frames = normalise_pixels(as_unit_range(batch.frames))
+        contrast, codebook = self.tokenizer.contrast, self.tokenizer.codebook
+        if self.training:
+            contrast.follow(frames, self.mean)
+        seen = contrast(frames)
+        vectors = self.tokenizer.vectors(seen)
         ids = codebook.nearest(vectors.detach())
         codes = codebook(ids)
-        drawn = self.model.heads["pixels"](vectors + (codes - vectors).detach())
+        drawn = self.decoder.contrasts(vectors + (codes - vectors).detach())
         actions = self.model.action_stats.scale(batch.actions)
         known = Draws(seed, first_row, self.null_actions).kept(actions)
         logits = self.dynamics(codes, actions, known=known).float()
         terms = {
             "prediction": _cross_entropy(logits, ids[:, 1:]),
-            "reconstruction": regression_loss(drawn.flatten(2), frames.flatten(2), self.loss),
+            "reconstruction": regression_loss(drawn.flatten(2), seen.flatten(2), self.loss),
             "commitment": (vectors - codes).square().mean(dim=(1, 2, 3)),
         }
         if self.training:

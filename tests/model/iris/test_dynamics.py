@@ -26,7 +26,7 @@ def world():
     encoder = VideoEncoder(
         dim=24, depth=1, num_heads=2, patch_size=8, tubelet_size=1, frames_per_step=1, attention="step"
     )
-    tokenizer = FrameTokenizer(encoder, latent_dim=6, num_codes=30)
+    tokenizer = FrameTokenizer(encoder, image_size=16, latent_dim=6, num_codes=30)
     model = WorldModel(
         encoder=tokenizer,
         predictor=dynamics(tokenizer.codebook),

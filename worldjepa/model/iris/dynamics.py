@@ -8,6 +8,7 @@ come out as codes, which makes of it one more predictor of latents.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -22,6 +23,26 @@ from worldjepa.model.layers.linear import Linear
 from worldjepa.model.layers.rope import Rotary, grid_positions, rotary
 from worldjepa.model.step_predictor import StepPredictor
 from worldjepa.types import Grid
+
+
+class CodeScores(nn.Module):
+    """Score every code as the next token by where it lies, not by its number.
+
+    Codes that lie together share what is learnt, and one that begins anew elsewhere has the scores of its new
+    place: with weights for each number, what was learnt was lost whenever the codes moved. ``latent_dim`` is
+    the width of codes, ``dim`` that of the transformer.
+    """
+
+    def __init__(self, latent_dim: int, dim: int):
+        super().__init__()
+        self.fc, self.out = Linear(latent_dim, dim), Linear(dim, dim)
+
+    def forward(
+        self, x: Float[Tensor, "*b width"], codes: Float[Tensor, "codes d"]
+    ) -> Float[Tensor, "*b codes"]:
+        """Return the logits of all codes."""
+        keys = self.out(self.fc(codes.to(self.fc.weight.dtype), gelu=True))
+        return x @ keys.to(x.dtype).T / math.sqrt(x.shape[-1])
 
 
 class TokenDynamics(StepPredictor):
@@ -48,7 +69,7 @@ class TokenDynamics(StepPredictor):
         mlp_ratio: float = 4.0,
     ):
         super().__init__()
-        num_codes, latent_dim = codebook.codes.shape
+        latent_dim = codebook.codes.shape[1]
         self.codebook, self.latent_dim, self.action_dim = codebook, latent_dim, action_dim
         self.proprioception_dim, self.window = 0, None
         self.grid, self.head_dim = Grid(1, *grid), dim // num_heads
@@ -58,12 +79,14 @@ class TokenDynamics(StepPredictor):
         self.slots = nn.Parameter(torch.empty(self.step_tokens, dim))  # where in its step a token stands
         self.blocks = nn.ModuleList(Block(dim, num_heads, mlp_ratio=mlp_ratio) for _ in range(depth))
         self.norm = nn.LayerNorm(dim, eps=NORM_EPS)
-        self.head = Linear(dim, num_codes)
+        self.head = CodeScores(latent_dim, dim)
         positions = torch.cat([grid_positions(self.grid), torch.zeros(1, 3)])
         self.register_buffer("places", positions, persistent=False)
         init_transformer(self, self.blocks)
         for parameter in (self.null_action, self.slots):
             nn.init.normal_(parameter, std=0.02)
+        for layer in (self.head.fc, self.head.out):  # from the codes' distances on
+            layer.reset_parameters()
 
     @property
     def step_tokens(self) -> int:
@@ -92,7 +115,8 @@ class TokenDynamics(StepPredictor):
         for block in self.blocks:
             x, _ = block(x, rotary=table, steps=order)
         said = x[:, p:].unflatten(1, (length, p + 1))[:, :, :p]  # an action says the next step's first token
-        return self.head(self.norm(said))
+        codes = self.codebook.codes.clone()  # they move before gradients are taken
+        return self.head(self.norm(said), codes)
 
     def context(
         self,
@@ -138,7 +162,8 @@ class TokenDynamics(StepPredictor):
         ahead = table.then(rotary(self.places.new_tensor([[1.0, 0.0, 0.0]]), self.head_dim))
         found: list[Tensor] = []
         for slot in range(self.grid.p):
-            found.append(self.codebook(self.head(self.norm(x)).argmax(dim=-1)))
+            scores = self.head(self.norm(x), self.codebook.codes)
+            found.append(self.codebook(scores.argmax(dim=-1)))
             if slot + 1 == self.grid.p:
                 break
             token = (self.embed(found[-1].to(x.dtype)) + self.slots[slot]).unsqueeze(1)
