@@ -10,8 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from worldjepa.build import build_model
 from worldjepa.build_objective import build_objective, build_strategies
-from worldjepa.compose import compose, fill
 from worldjepa.model.masking import draw_masks
+from worldjepa.settings.compose import compose, fill
 from worldjepa.types import Batch
 
 FUSED = {torch.ops.mkldnn._linear_pointwise: lambda x, w, *_, out_val=None, **__: 2 * math.prod(x) * w[0]}

@@ -32,16 +32,16 @@ from benchmarks.int8_ways import BASELINE, Way, ways
 from benchmarks.machine import describe
 from benchmarks.stopwatch import CLOCKS, Stopwatch
 from benchmarks.table import divide, quartiles, write_results
-from worldjepa.config_env import EnvConfig
 from worldjepa.evaluation.goals import Ground
 from worldjepa.evaluation.rollouts import RolledOut, roll_out
 from worldjepa.evaluation.success import Success
 from worldjepa.model.quantize import weight_bytes
 from worldjepa.model.world_model import WorldModel
-from worldjepa.plan_judge import Judge
-from worldjepa.planning_outcome import environment
+from worldjepa.outcome.plan_judge import Judge
+from worldjepa.outcome.planning import environment
 from worldjepa.run_episodes import find_episodes, windows_in_order
-from worldjepa.schema import from_dict
+from worldjepa.settings.env import EnvConfig
+from worldjepa.settings.schema import from_dict
 
 CONTEXT, STEPS, BATCHES = 3, 13, 8
 FRESH = {  # models of other sizes, with fresh weights: for time only

@@ -31,15 +31,15 @@ from benchmarks.machine import describe
 from benchmarks.table import write_results
 from worldjepa.agents.playing import Act, Begin, play_episodes
 from worldjepa.config import TrainConfig
-from worldjepa.config_env import EnvConfig
 from worldjepa.data.collection.env_making import make_env
 from worldjepa.data.collection.recording import Recorder
 from worldjepa.learning_curve import curve_picture
 from worldjepa.online import judge_seeds
 from worldjepa.online_record import OnlineRecord, Round
 from worldjepa.pictures import save_png
-from worldjepa.schema import from_dict
 from worldjepa.seeding import derive_seed
+from worldjepa.settings.env import EnvConfig
+from worldjepa.settings.schema import from_dict
 
 STACK = 4  # frames that PPO sees
 AGENT, PPO, RANDOM = "agent (imagination)", "PPO (model-free)", "random actions"

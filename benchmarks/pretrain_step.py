@@ -26,12 +26,12 @@ from benchmarks.stopwatch import CLOCKS, Stopwatch, peak_flops
 from benchmarks.table import markdown, summarise, write_results
 from worldjepa.build import build_model
 from worldjepa.build_objective import build_objective, build_strategies
-from worldjepa.compose import compose
 from worldjepa.config import OptimConfig, TrainConfig
 from worldjepa.model.foreign.transformers_folder import from_transformers
 from worldjepa.model.masking import draw_masks
 from worldjepa.model.world_model import WorldModel
 from worldjepa.objectives.masked import MaskedPrediction
+from worldjepa.settings.compose import compose
 from worldjepa.training.ema import update_target
 from worldjepa.training.optim import make_optimizer, set_rates
 from worldjepa.types import Masks

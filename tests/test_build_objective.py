@@ -6,9 +6,9 @@ import torch
 from tests.runs import TINY
 from worldjepa.build import build_model
 from worldjepa.build_objective import build_objective, build_strategies
-from worldjepa.compose import compose, fill
 from worldjepa.model.decoder import PixelDecoder
-from worldjepa.schema import ConfigError
+from worldjepa.settings.compose import compose, fill
+from worldjepa.settings.schema import ConfigError
 
 METHODS = {  # class, parts of the model, what is trained beside it, mask settings
     "vjepa": ("MaskedPrediction", {"target_encoder", "masked_predictor"}, set(), ["future"]),

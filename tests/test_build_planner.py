@@ -9,8 +9,8 @@ import torch
 
 from tests.planning.stub_world import StubEnv, StubWorld
 from worldjepa.build_planner import build_controller, build_cost, build_planner
-from worldjepa.config_planning import PlanningConfig
-from worldjepa.schema import ConfigError
+from worldjepa.settings.planning import PlanningConfig
+from worldjepa.settings.schema import ConfigError
 
 BOX = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
 

@@ -11,10 +11,10 @@ import yaml
 
 from tests.runs import wait_for
 from worldjepa.collect import main
-from worldjepa.compose import compose_collection
-from worldjepa.config_env import CollectConfig
 from worldjepa.data.episodes.store import EpisodeStore
-from worldjepa.schema import ConfigError, setting_names
+from worldjepa.settings.compose import compose_collection
+from worldjepa.settings.env import CollectConfig
+from worldjepa.settings.schema import ConfigError, setting_names
 
 ROOT = Path(__file__).resolve().parent.parent
 MADE = "env.id=tests.data.made_envs:made/Made-v0"

@@ -14,10 +14,10 @@ from tests.data.made_episodes import made_store
 from tests.model.foreign import published
 from tests.runs import weights
 from worldjepa.artifact import latest_checkpoint, verify_folder
-from worldjepa.compose import compose
 from worldjepa.convert import main
 from worldjepa.data.episodes.lerobot_writer import write_lerobot
-from worldjepa.schema import ConfigError
+from worldjepa.settings.compose import compose
+from worldjepa.settings.schema import ConfigError
 from worldjepa.train import main as train
 from worldjepa.training.optim import learning_rate
 

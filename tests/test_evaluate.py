@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.runs import TINY
-from worldjepa.compose import compose_evaluation
-from worldjepa.config_evaluation import PROBES, QUICK
 from worldjepa.evaluate import main
-from worldjepa.schema import ConfigError
+from worldjepa.settings.compose import compose_evaluation
+from worldjepa.settings.evaluation import PROBES, QUICK
+from worldjepa.settings.schema import ConfigError
 from worldjepa.train import main as train
 
 FEW = [

@@ -15,29 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS: dict[str, float] = {
     "worldjepa.types": 0,
     "worldjepa.config": 0,
-    "worldjepa.config_run": 0,
-    "worldjepa.config_masking": 0,
-    "worldjepa.config_env": 0,
-    "worldjepa.config_evaluation": 0,
-    "worldjepa.config_corpus": 0,
-    "worldjepa.config_model": 0,
-    "worldjepa.config_planning": 0,
-    "worldjepa.config_agent": 0,
-    "worldjepa.config_convert": 0,
-    "worldjepa.config_export": 0,
-    "worldjepa.schema": 0,
-    "worldjepa.overrides": 0,
-    "worldjepa.validate": 0,
-    "worldjepa.validate_model": 0,
-    "worldjepa.ranges": 0,
+    "worldjepa.settings": 0,
     "worldjepa.hardware": 0,
-    "worldjepa.compose": 0,
-    "worldjepa.usage": 0,
-    "worldjepa.validate_env": 0,
-    "worldjepa.validate_evaluation": 0,
-    "worldjepa.validate_corpus": 0,
-    "worldjepa.validate_agent": 0,
-    "worldjepa.validate_plan": 0,
     "worldjepa.refusals": 0,
     "worldjepa.plain_data": 0,
     "worldjepa.artifact": 0,
@@ -48,7 +27,6 @@ FLOORS: dict[str, float] = {
     "worldjepa.pictures": 0,
     "worldjepa.components": 0,
     "worldjepa.films": 0,
-    "worldjepa.config_report": 0,
     "worldjepa.learning_curve": 0,
     "worldjepa.online_record": 1,
     "worldjepa.data": 1,
@@ -70,11 +48,6 @@ FLOORS: dict[str, float] = {
     "worldjepa.training": 5,
     "worldjepa.training.health": 4,
     "worldjepa.evaluation": 5,
-    "worldjepa.evaluated": 7.2,
-    "worldjepa.probe_judge": 7.3,
-    "worldjepa.gauge_judge": 7.3,
-    "worldjepa.world_judge": 7.3,
-    "worldjepa.evaluation_outcome": 7.4,
     "worldjepa.build": 6,
     "worldjepa.build_objective": 6,
     "worldjepa.run_data": 6,
@@ -84,16 +57,11 @@ FLOORS: dict[str, float] = {
     "worldjepa.loading": 7,
     "worldjepa.export": 7.5,
     "worldjepa.export.__main__": 8,
+    "worldjepa.outcome": 7.2,
+    "worldjepa.uses": 7.4,
     "worldjepa.report": 7.5,
     "worldjepa.report.__main__": 8,
-    "worldjepa.uses": 7,
-    "worldjepa.dream_album": 7,
-    "worldjepa.dynamics_outcome": 7,
-    "worldjepa.plan_judge": 7,
-    "worldjepa.planning_outcome": 7,
     "worldjepa.conversion": 7,
-    "worldjepa.album": 7,
-    "worldjepa.outcome": 7,
     "worldjepa.stages": 7.6,  # ends with the report
     "worldjepa.online": 7.6,
     "worldjepa.experience": 7,
@@ -195,7 +163,7 @@ def test_environments_and_settings_meet_the_rest_in_registries_only(folder: str)
 
 def test_settings_and_data_know_no_torch():
     """The rooms that run before torch is loaded import it nowhere at their top."""
-    early = ["config", "schema", "overrides", "validate", "hardware", "compose", "usage"]
+    early = ["config", "settings.compose", "settings.usage", "hardware"]
     script = (
         f"import sys\nfor name in {early}:\n    __import__('worldjepa.' + name)\n"
         "sys.exit('torch' in sys.modules)"

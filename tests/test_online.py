@@ -163,7 +163,7 @@ def test_starts_are_latents_that_a_block_follows(whole: Path):
 
     from worldjepa.experience import encoded_starts
     from worldjepa.run_episodes import EpisodeData, adopt_episodes
-    from worldjepa.schema import from_dict
+    from worldjepa.settings.schema import from_dict
 
     store = EpisodeStore.open(whole / "episodes")
     data = EpisodeData(store, list(range(10)), [])

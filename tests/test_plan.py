@@ -8,16 +8,16 @@ import pytest
 import yaml
 
 from tests.runs import TINY_WORLD
-from worldjepa.compose import compose_plan
-from worldjepa.config_env import EnvConfig
-from worldjepa.config_planning import PROTOCOLS, PlanningConfig, Protocol
 from worldjepa.data.episodes.store import open_episodes
 from worldjepa.data.video.reader import read_clip
+from worldjepa.outcome.planning import environment
 from worldjepa.plan import main
-from worldjepa.planning_outcome import environment
-from worldjepa.schema import ConfigError, from_dict
+from worldjepa.settings.compose import compose_plan
+from worldjepa.settings.env import EnvConfig
+from worldjepa.settings.planning import PROTOCOLS, PlanningConfig, Protocol
+from worldjepa.settings.schema import ConfigError, from_dict
+from worldjepa.settings.validate_plan import check_planning
 from worldjepa.train import main as train
-from worldjepa.validate_plan import check_planning
 
 EASY = [
     "plan.success={position: 0.07}",

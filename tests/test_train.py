@@ -5,7 +5,7 @@ from types import ModuleType
 
 import pytest
 
-from worldjepa.schema import ConfigError, convert
+from worldjepa.settings.schema import ConfigError, convert
 from worldjepa.train import main
 
 

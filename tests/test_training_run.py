@@ -156,7 +156,7 @@ def test_a_skipped_step_moves_neither_weights_nor_target(command, corpus, run_di
 
 
 def tiny_trainer(command, *more):
-    from worldjepa.compose import compose, fill
+    from worldjepa.settings.compose import compose, fill
     from worldjepa.stages import build_trainer
     from worldjepa.uses import VideoUse
 

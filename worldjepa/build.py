@@ -10,9 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from worldjepa.compose import compose, fill
 from worldjepa.config import TrainConfig
-from worldjepa.config_model import ModelConfig
 from worldjepa.model.action_predictor import ActionPredictor
 from worldjepa.model.action_stats import ActionStats
 from worldjepa.model.decoder import PixelDecoder
@@ -25,10 +23,12 @@ from worldjepa.model.predictor import MaskedPredictor
 from worldjepa.model.projector import Projector
 from worldjepa.model.world_model import WorldModel
 from worldjepa.run_episodes import describe_actions
-from worldjepa.schema import ConfigError
 from worldjepa.seeding import derive_seed
+from worldjepa.settings.compose import compose, fill
+from worldjepa.settings.model import ModelConfig
+from worldjepa.settings.schema import ConfigError
+from worldjepa.settings.validate_model import names_timm, timm_name
 from worldjepa.training.pretrained import adopt_frozen, encoder_settings, load_frozen
-from worldjepa.validate_model import names_timm, timm_name
 
 
 def from_config(experiment: str, overrides: Sequence[str] = ()) -> WorldModel:

@@ -25,10 +25,10 @@ from worldjepa.objectives.mae import MaskedAutoencoder
 from worldjepa.objectives.masked import MaskedPrediction
 from worldjepa.objectives.objective import Objective
 from worldjepa.objectives.vae import VariationalAutoencoder
-from worldjepa.schema import ConfigError
 from worldjepa.seeding import derive_seed
+from worldjepa.settings.schema import ConfigError
+from worldjepa.settings.validate import read_strategy
 from worldjepa.training import distributed
-from worldjepa.validate import read_strategy
 
 BATCH_TERMS = ("variance", "covariance", "sigreg")
 UNMASKED = ("autoencoder", "vae", "byol", *WORLD_KINDS)  # criteria that read whole clips

@@ -9,12 +9,12 @@ from typing import Any
 import gymnasium
 
 from worldjepa import planning
-from worldjepa.config_planning import PlanningConfig
 from worldjepa.data.episodes.action_spec import action_spec
 from worldjepa.planning import Cost, MPCController
 from worldjepa.planning.controller import Planner
 from worldjepa.planning.reductions import Reduction
-from worldjepa.schema import ConfigError, did_you_mean
+from worldjepa.settings.planning import PlanningConfig
+from worldjepa.settings.schema import ConfigError, did_you_mean
 
 GIVEN = (
     "cost_fn",

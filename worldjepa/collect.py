@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 import yaml
 
-from worldjepa.compose import compose_collection, read_flags
-from worldjepa.config_env import CollectConfig, CollectionConfig
 from worldjepa.refusals import exit_code, refuse
-from worldjepa.schema import ConfigError, to_dict
-from worldjepa.usage import collect_usage
+from worldjepa.settings.compose import compose_collection, read_flags
+from worldjepa.settings.env import CollectConfig, CollectionConfig
+from worldjepa.settings.schema import ConfigError, to_dict
+from worldjepa.settings.usage import collect_usage
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,10 +1,10 @@
 """Every knob as a dataclass. No torch here: a mistyped setting fails before torch is imported.
 
 This file holds what training understands: data, objective, optimisation, and ``TrainConfig``, which joins
-them with the groups of the ``config_*.py`` beside it.
+them with the groups of ``settings/``.
 
 ``None`` means "left unset": it is filled from ``conf/profile/<cpu|gpu>.yaml`` for the device at hand
-(``compose.py`` says what it chose in one line). Fields marked ``runtime`` may differ between two
+(``settings/compose.py`` says what it chose in one line). Fields marked ``runtime`` may differ between two
 starts of one run: they never change the weights.
 """
 
@@ -13,11 +13,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Tuple  # OmegaConf reads these at run time
 
-from worldjepa.config_agent import AgentConfig
-from worldjepa.config_env import CollectionConfig, EnvConfig
-from worldjepa.config_model import ModelConfig
-from worldjepa.config_planning import PlanningConfig
-from worldjepa.config_run import LoopConfig, RunConfig, runtime
+from worldjepa.settings.agent import AgentConfig
+from worldjepa.settings.env import CollectionConfig, EnvConfig
+from worldjepa.settings.model import ModelConfig
+from worldjepa.settings.planning import PlanningConfig
+from worldjepa.settings.run import LoopConfig, RunConfig, runtime
 
 VIDEO_KINDS = ("masked", "ijepa", "mae", "autoencoder", "vae", "byol")  # of objective.kind: from clips alone
 WORLD_KINDS = ("dynamics", "iris")  # world models, from episodes with actions

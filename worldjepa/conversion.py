@@ -8,14 +8,14 @@ from pathlib import Path
 
 from worldjepa.build import build_model
 from worldjepa.config import TrainConfig
-from worldjepa.config_convert import ConvertConfig
 from worldjepa.hub import check_links, fetch, is_address
 from worldjepa.model.foreign import TIMM, Foreign, ForeignError, Report, read_foreign
 from worldjepa.model.pretrained import build_to_fit
 from worldjepa.model.world_model import WorldModel
-from worldjepa.schema import from_dict, plain, to_dict
+from worldjepa.settings.convert import ConvertConfig
+from worldjepa.settings.schema import from_dict, plain, to_dict
+from worldjepa.settings.validate import validate
 from worldjepa.training.checkpoint import check_fit, restore_module, write_checkpoint
-from worldjepa.validate import validate
 
 SHOWN = 8
 

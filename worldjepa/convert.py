@@ -7,11 +7,11 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from worldjepa.config_convert import ConvertConfig
-from worldjepa.overrides import read_flags, read_words
 from worldjepa.refusals import exit_code, refuse
-from worldjepa.schema import ConfigError, from_dict
-from worldjepa.usage import convert_usage
+from worldjepa.settings.convert import ConvertConfig
+from worldjepa.settings.overrides import read_flags, read_words
+from worldjepa.settings.schema import ConfigError, from_dict
+from worldjepa.settings.usage import convert_usage
 
 
 def main(argv: Sequence[str] | None = None) -> int:

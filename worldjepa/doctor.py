@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-from worldjepa.validate import READERS
+from worldjepa.settings.validate import READERS
 
 NEEDED = ("torch", "torchvision", "av", "einops", "timm", "hydra-core", "gymnasium", "safetensors", "numpy")
 NEEDED += ("pillow", "rich", "tensorboard", "jaxtyping")

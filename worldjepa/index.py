@@ -12,12 +12,12 @@ from pathlib import Path
 
 import yaml
 
-from worldjepa.compose import compose_index, read_flags
-from worldjepa.config_corpus import IndexConfig
 from worldjepa.hardware import usable_cores
 from worldjepa.refusals import exit_code, refuse
-from worldjepa.schema import ConfigError, to_dict
-from worldjepa.usage import index_usage
+from worldjepa.settings.compose import compose_index, read_flags
+from worldjepa.settings.corpus import IndexConfig
+from worldjepa.settings.schema import ConfigError, to_dict
+from worldjepa.settings.usage import index_usage
 
 
 def main(argv: Sequence[str] | None = None) -> int:

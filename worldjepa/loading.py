@@ -21,7 +21,8 @@ from worldjepa.model.pretrained import (
 )
 from worldjepa.model.world_model import WorldModel
 from worldjepa.run_facts import run_facts
-from worldjepa.schema import from_dict
+from worldjepa.settings.schema import from_dict
+from worldjepa.settings.validate import validate
 from worldjepa.tensorfile import read_outline
 from worldjepa.training.checkpoint import (
     LoadError,
@@ -30,7 +31,6 @@ from worldjepa.training.checkpoint import (
     load_checkpoint,
     restore_module,
 )
-from worldjepa.validate import validate
 
 __all__ = ["LoadError", "find_checkpoint", "load"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from worldjepa.config_masking import STRATEGIES
+from worldjepa.settings.masking import STRATEGIES
 
 
 def main(argv: list[str]) -> int:

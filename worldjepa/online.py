@@ -22,7 +22,6 @@ from worldjepa.agents.dreaming import Dreamer
 from worldjepa.agents.playing import agent_beginner, play_episodes
 from worldjepa.artifact import is_whole, latest_checkpoint, write_file
 from worldjepa.config import TrainConfig
-from worldjepa.config_agent import AgentConfig
 from worldjepa.data.collection.record import episode_seed
 from worldjepa.data.episodes.episode import Episode
 from worldjepa.data.episodes.store import EpisodeStore
@@ -37,8 +36,9 @@ from worldjepa.run_episodes import (
     adopt_episodes,
     ensure_episodes,
 )
-from worldjepa.schema import ConfigError, to_dict
 from worldjepa.seeding import derive_seed
+from worldjepa.settings.agent import AgentConfig
+from worldjepa.settings.schema import ConfigError, to_dict
 from worldjepa.stages import build_trainer, check_same_settings, opened_run
 from worldjepa.training import distributed
 from worldjepa.training.checkpoint import load_checkpoint

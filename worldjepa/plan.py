@@ -10,12 +10,12 @@ from pathlib import Path
 
 import yaml
 
-from worldjepa.compose import compose_plan, read_flags
 from worldjepa.config import TrainConfig
-from worldjepa.config_planning import PlanConfig
 from worldjepa.refusals import exit_code, refuse
-from worldjepa.schema import ConfigError, to_dict
-from worldjepa.usage import plan_usage
+from worldjepa.settings.compose import compose_plan, read_flags
+from worldjepa.settings.planning import PlanConfig
+from worldjepa.settings.schema import ConfigError, to_dict
+from worldjepa.settings.usage import plan_usage
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _plan(config: PlanConfig, run: TrainConfig) -> int:
     # torch comes in only now: a wrong word was answered at once
-    from worldjepa.planning_outcome import judge_run
+    from worldjepa.outcome.planning import judge_run
     from worldjepa.report.page import write_report
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)

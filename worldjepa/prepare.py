@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from worldjepa.compose import compose_prepare, read_flags
-from worldjepa.config_corpus import PrepareConfig
 from worldjepa.hardware import usable_cores
 from worldjepa.refusals import exit_code, refuse
 from worldjepa.runlock import RunLock
-from worldjepa.schema import ConfigError, to_dict
-from worldjepa.usage import prepare_usage
+from worldjepa.settings.compose import compose_prepare, read_flags
+from worldjepa.settings.corpus import PrepareConfig
+from worldjepa.settings.schema import ConfigError, to_dict
+from worldjepa.settings.usage import prepare_usage
 
 if TYPE_CHECKING:
     from worldjepa.data.video.store_writer import StoreFigures

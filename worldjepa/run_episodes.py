@@ -17,7 +17,7 @@ from worldjepa.data.episodes.episode import Episodes
 from worldjepa.data.episodes.store import action_statistics, open_episodes, split_episodes
 from worldjepa.data.episodes.windows import WindowSampling, ordered_windows, window_loader
 from worldjepa.model.world_model import WorldModel
-from worldjepa.schema import ConfigError
+from worldjepa.settings.schema import ConfigError
 from worldjepa.training import distributed
 from worldjepa.training.signals import StopRequest
 

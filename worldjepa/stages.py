@@ -17,7 +17,6 @@ import yaml
 from worldjepa.artifact import clean_leftovers, latest_checkpoint, write_file
 from worldjepa.build import build_model, device_kind, pick_device
 from worldjepa.build_objective import build_objective, build_strategies
-from worldjepa.compose import fill
 from worldjepa.config import TrainConfig
 from worldjepa.data.clips.badfiles import BadFileLog
 from worldjepa.data.clips.listing import difference
@@ -25,7 +24,8 @@ from worldjepa.hardware import divide_cores
 from worldjepa.report.page import write_report
 from worldjepa.run_episodes import ensure_episodes
 from worldjepa.runlock import RunLock
-from worldjepa.schema import ConfigError, changed_settings, from_dict, to_dict
+from worldjepa.settings.compose import fill
+from worldjepa.settings.schema import ConfigError, changed_settings, from_dict, to_dict
 from worldjepa.training import distributed
 from worldjepa.training.checkpoint import Checkpoint, load_checkpoint, package_versions
 from worldjepa.training.loop import Trainer

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 
 import yaml
 
-from worldjepa.compose import compose, read_flags
 from worldjepa.config import TrainConfig
 from worldjepa.refusals import exit_code, refuse
-from worldjepa.schema import ConfigError, to_dict
-from worldjepa.usage import train_usage
-from worldjepa.validate import require_data
+from worldjepa.settings.compose import compose, read_flags
+from worldjepa.settings.schema import ConfigError, to_dict
+from worldjepa.settings.usage import train_usage
+from worldjepa.settings.validate import require_data
 
 
 def main(argv: Sequence[str] | None = None) -> int:

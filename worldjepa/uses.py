@@ -9,14 +9,14 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
-from worldjepa.album import Album
 from worldjepa.config import VIDEO_KINDS, WORLD_KINDS, TrainConfig
 from worldjepa.data.clips.badfiles import read_timed_out
-from worldjepa.dream_album import DreamAlbum
-from worldjepa.dynamics_outcome import RESULT, evaluate_dynamics
 from worldjepa.model.world_model import WorldModel
-from worldjepa.outcome import evaluate
-from worldjepa.planning_outcome import evaluate_planning, planned
+from worldjepa.outcome.album import Album
+from worldjepa.outcome.dream_album import DreamAlbum
+from worldjepa.outcome.dynamics import RESULT, evaluate_dynamics
+from worldjepa.outcome.labels import evaluate
+from worldjepa.outcome.planning import evaluate_planning, planned
 from worldjepa.run_data import Data, find_data, training_batches
 from worldjepa.run_episodes import (
     EpisodeData,

@@ -18,8 +18,8 @@ from benchmarks.online import (
     text,
 )
 from worldjepa.config import TrainConfig
-from worldjepa.config_env import EnvConfig
 from worldjepa.online_record import Round
+from worldjepa.settings.env import EnvConfig
 
 BOX = spaces.Box(-1, 1, (2,))
 

@@ -1,8 +1,8 @@
 """The table of TwoRooms: episodes of several seeds add up, and every row says what it was asked."""
 
 from benchmarks.two_rooms import CHOICES, PROTOCOLS, ROWS, markdown, pooled
-from worldjepa.compose import compose, compose_plan
 from worldjepa.evaluation.success import Share
+from worldjepa.settings.compose import compose, compose_plan
 
 
 def judged(reached: int, across: int) -> dict:

@@ -5,9 +5,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from worldjepa.config_env import CollectionConfig, EnvConfig
 from worldjepa.data.collection.collect import CollectionResult, collect_episodes
 from worldjepa.data.episodes.store import EpisodeStore
+from worldjepa.settings.env import CollectionConfig, EnvConfig
 
 MADE = EnvConfig(id="tests.data.made_envs:made/Made-v0", state=["position"], num_envs=1)
 BATCHED = EnvConfig(id="tests.data.made_envs:made/Batched-v0", state=["position"], num_envs=3)

@@ -5,11 +5,11 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 
-from worldjepa.config_env import EnvConfig
 from worldjepa.data.episodes.action_spec import action_spec
 from worldjepa.data.episodes.store import Episode, EpisodeSpec, EpisodeStore
 from worldjepa.evaluation.goals import Ground
 from worldjepa.evaluation.success import Success
+from worldjepa.settings.env import EnvConfig
 
 TWO_ROOMS = EnvConfig(
     id="worldjepa/TwoRooms-v0", kwargs={"end_on_success": False, "image_size": 32}, state=["position"]

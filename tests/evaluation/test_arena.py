@@ -9,10 +9,10 @@ from gymnasium.vector import SyncVectorEnv
 
 import tests.data.made_envs  # noqa: F401 (registers environments)
 from tests.evaluation.recorded import TWO_ROOMS
-from worldjepa.config_env import EnvConfig
 from worldjepa.data.episodes.store import EpisodeStore
 from worldjepa.evaluation.arena import Arena
 from worldjepa.evaluation.goals import Ground, Place
+from worldjepa.settings.env import EnvConfig
 
 NOISY = {"distractors": True, "random_wall": True, "random_door": True}
 STOPS = (0, 7, 39, 20, 39)  # of episodes of 40, 39, 38 ... steps

@@ -9,11 +9,11 @@ import torch
 
 from tests.planning.stub_world import StubWorld
 from worldjepa.build_planner import build_controller
-from worldjepa.config_planning import PlanningConfig, Protocol
 from worldjepa.data.video.reader import read_clip
 from worldjepa.evaluation.film import Reel, choose, contact_sheet, shoot, write_film
 from worldjepa.evaluation.goals import Ground, draw_tasks
 from worldjepa.evaluation.players import Planner, Played, copied, play
+from worldjepa.settings.planning import PlanningConfig, Protocol
 
 BOX = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
 EXPERT = Protocol("expert", goal_offset=9, budget=12, episodes=4)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tests.evaluation.recorded import RADIUS, TWO_ROOMS, ground_of
-from worldjepa.config_planning import Protocol
 from worldjepa.data.episodes.store import EpisodeStore
 from worldjepa.evaluation.goals import Ground, draw_tasks, same_picture
+from worldjepa.settings.planning import Protocol
 
 EXPERT = Protocol("expert", goal_offset=10, budget=20, episodes=15)
 RANDOM = Protocol("random", goal_offset=None, budget=40, episodes=15)

@@ -9,11 +9,11 @@ import torch
 
 from tests.evaluation.recorded import TWO_ROOMS
 from worldjepa.build_planner import build_controller
-from worldjepa.config_planning import PlanningConfig, Protocol
 from worldjepa.evaluation.goals import Ground, Tasks, draw_tasks
 from worldjepa.evaluation.oracle import OracleWorld
 from worldjepa.evaluation.players import Planner, copied, no_op, play, random_actions
 from worldjepa.evaluation.report import outcome
+from worldjepa.settings.planning import PlanningConfig, Protocol
 
 EXPERT = Protocol("expert", goal_offset=12, budget=24, episodes=10)
 BOX = gymnasium.spaces.Box(-1, 1, (2,), np.float32)

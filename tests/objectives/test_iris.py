@@ -12,9 +12,9 @@ from worldjepa.model.frames import normalise_pixels
 from worldjepa.model.iris.dynamics import TokenDynamics
 from worldjepa.model.iris.tokenizer import FrameTokenizer
 from worldjepa.objectives.iris import TokenPrediction
-from worldjepa.schema import from_dict
+from worldjepa.settings.schema import from_dict
+from worldjepa.settings.validate import validate
 from worldjepa.types import Batch
-from worldjepa.validate import validate
 
 SETTINGS = {
     "data": {"num_frames": 4, "size": 16},

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from worldjepa.compose import compose, fill
 from worldjepa.config import TrainConfig
 from worldjepa.report.origin import trace
-from worldjepa.schema import to_dict
+from worldjepa.settings.compose import compose, fill
+from worldjepa.settings.schema import to_dict
 
 
 def stored(*words: str, kind: str = "cpu") -> TrainConfig:

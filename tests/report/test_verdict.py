@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from worldjepa.config import TrainConfig
-from worldjepa.config_model import ModelConfig
-from worldjepa.config_run import LoopConfig
 from worldjepa.report.record import Logged, RunRecord
 from worldjepa.report.verdict import judge_run
+from worldjepa.settings.model import ModelConfig
+from worldjepa.settings.run import LoopConfig
 
 SOUND: Logged = {
     "std": 0.6,

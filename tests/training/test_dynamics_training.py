@@ -19,7 +19,7 @@ from tests.training.tiny_world import EMA, EMA_WEIGHTS, Windows, settings, sums,
 from worldjepa.artifact import latest_checkpoint
 from worldjepa.build import build_model
 from worldjepa.build_objective import build_objective
-from worldjepa.schema import ConfigError
+from worldjepa.settings.schema import ConfigError
 from worldjepa.training import distributed
 from worldjepa.training.checkpoint import KeyMismatchError, load_checkpoint
 

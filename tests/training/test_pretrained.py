@@ -9,7 +9,7 @@ import worldjepa
 from tests.training.tiny_world import Windows, settings, trainer
 from worldjepa.build import build_model
 from worldjepa.config import TrainConfig
-from worldjepa.schema import ConfigError, from_dict
+from worldjepa.settings.schema import ConfigError, from_dict
 from worldjepa.training.checkpoint import save_checkpoint
 from worldjepa.training.pretrained import adopt_frozen
 

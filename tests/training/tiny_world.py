@@ -10,11 +10,11 @@ from worldjepa.build import build_model
 from worldjepa.build_objective import build_objective, build_strategies
 from worldjepa.config import TrainConfig
 from worldjepa.data.clips.badfiles import BadFileLog
-from worldjepa.schema import from_dict
+from worldjepa.settings.schema import from_dict
+from worldjepa.settings.validate import validate
 from worldjepa.training import distributed
 from worldjepa.training.loop import Trainer
 from worldjepa.types import Batch
-from worldjepa.validate import validate
 
 TINY = {
     "device": "cpu",

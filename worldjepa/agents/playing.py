@@ -15,13 +15,13 @@ from jaxtyping import UInt8
 
 from worldjepa.agents.acting import AgentController
 from worldjepa.agents.actor_critic import ActorCritic
-from worldjepa.config_env import EnvConfig
 from worldjepa.data.collection.env_making import make_env, step_limit
 from worldjepa.data.collection.moments import EpisodeBuilder, success_of
 from worldjepa.data.collection.recording import Recorder
 from worldjepa.data.episodes.action_spec import ActionSpec, action_spec
 from worldjepa.data.episodes.episode import Episode
 from worldjepa.model.world_model import WorldModel
+from worldjepa.settings.env import EnvConfig
 
 Act = Callable[[UInt8[np.ndarray, "b y x 3"]], np.ndarray]  # what env.step takes, for each environment
 Begin = Callable[[gymnasium.Space], Act]

@@ -15,12 +15,12 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from jaxtyping import Bool, Float32, UInt8
 
-from worldjepa.config_env import EnvConfig
 from worldjepa.data.collection.env_batch import row_of
 from worldjepa.data.collection.env_making import make_batch, make_env
 from worldjepa.data.collection.moments import Moment
 from worldjepa.data.collection.recording import Recorder
 from worldjepa.data.episodes.action_spec import action_spec
+from worldjepa.settings.env import EnvConfig
 
 NEVER = 10**6  # environment steps; an evaluation has a budget of its own
 

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from worldjepa.config_env import EnvConfig
-from worldjepa.config_planning import Protocol
 from worldjepa.data.episodes.episode import Episodes
 from worldjepa.evaluation.arena import Arena, make_vector_env
 from worldjepa.evaluation.success import Success
+from worldjepa.settings.env import EnvConfig
+from worldjepa.settings.planning import Protocol
 
 DRAWS = 5  # times the episodes asked for are drawn at most, to make up for those that are dropped
 SAME = 32  # of 255: how far a replayed pixel may be from the recorded one (blurred edges, rounded actions)

@@ -15,9 +15,9 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from worldjepa.config_env import EnvConfig
 from worldjepa.data.episodes.action_spec import ActionSpec, action_spec
 from worldjepa.evaluation.arena import make_vector_env
+from worldjepa.settings.env import EnvConfig
 
 
 class OracleWorld(nn.Module):

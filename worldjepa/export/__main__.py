@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from worldjepa.config_export import ExportConfig
-from worldjepa.overrides import read_flags, read_words
-from worldjepa.ranges import at_least, one_of
 from worldjepa.refusals import exit_code, refuse
-from worldjepa.schema import ConfigError, from_dict
+from worldjepa.settings.export import ExportConfig
+from worldjepa.settings.overrides import read_flags, read_words
+from worldjepa.settings.ranges import at_least, one_of
+from worldjepa.settings.schema import ConfigError, from_dict
 
 FORMATS = ("onnx", "transformers")
 USAGE = """usage: python -m worldjepa.export run.dir=FOLDER out=FOLDER [name=value ...]

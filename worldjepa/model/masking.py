@@ -3,7 +3,7 @@
 All rows of the (global) batch get the same number of context and of target tokens. Where rows come out
 unequal, surplus tokens are dropped at random, never the last ones: cutting sorted ids would starve the end of
 the clip. Sources: V-JEPA (arXiv:2404.08471, section 3.1 and appendix), I-JEPA (arXiv:2301.08243), MAE,
-VideoMAE. The settings' dataclasses are in ``config_masking.py``.
+VideoMAE. The settings' dataclasses are in ``settings/masking.py``.
 """
 
 from __future__ import annotations

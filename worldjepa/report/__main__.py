@@ -10,11 +10,11 @@ from pathlib import Path
 
 import yaml
 
-from worldjepa.compose import compose_report, read_flags
-from worldjepa.config_report import ReportConfig
 from worldjepa.refusals import exit_code, refuse
-from worldjepa.schema import ConfigError, to_dict
-from worldjepa.usage import report_usage
+from worldjepa.settings.compose import compose_report, read_flags
+from worldjepa.settings.report import ReportConfig
+from worldjepa.settings.schema import ConfigError, to_dict
+from worldjepa.settings.usage import report_usage
 
 
 def main(argv: Sequence[str] | None = None) -> int:

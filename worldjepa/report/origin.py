@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from worldjepa.compose import compose, experiments, fill
 from worldjepa.config import TrainConfig
-from worldjepa.schema import ConfigError, field_types, is_settings, plain
+from worldjepa.settings.compose import compose, experiments, fill
+from worldjepa.settings.schema import ConfigError, field_types, is_settings, plain
 
 FOUND = ("model.action_dim", "model.proprioception_dim")  # set by what the episodes hold, not by people
 PLACES = ("run.dir", "experiment", "model.size")  # the command says them first

@@ -11,8 +11,8 @@ from typing import Any
 from worldjepa.artifact import latest_checkpoint
 from worldjepa.config import TrainConfig
 from worldjepa.plain_data import PlainDataError, read_json, read_yaml
-from worldjepa.schema import ConfigError, from_dict
-from worldjepa.validate import validate
+from worldjepa.settings.schema import ConfigError, from_dict
+from worldjepa.settings.validate import validate
 
 RESULTS = (
     "environment.json",

@@ -8,7 +8,7 @@ from worldjepa.config import TrainConfig
 from worldjepa.report.elements import Html, element, folded, join, note, table
 from worldjepa.report.origin import ABSENT, Origin, written
 from worldjepa.report.record import RunRecord
-from worldjepa.schema import to_dict
+from worldjepa.settings.schema import to_dict
 
 DEVICES = {"cpu": "a CPU", "gpu": "a GPU"}
 MAIN = (  # what most readers look for, whether it differs or not

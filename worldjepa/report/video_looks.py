@@ -21,7 +21,7 @@ from worldjepa.evaluation.probes import NoProbeError
 from worldjepa.model.layers.tubelet import gather_tokens
 from worldjepa.model.masking import draw_masks
 from worldjepa.model.world_model import WorldModel
-from worldjepa.outcome import labelled
+from worldjepa.outcome.labels import labelled
 from worldjepa.pictures import mask_picture
 from worldjepa.report.elements import Html, figure, film, note, picture
 from worldjepa.report.neighbours import nearest, neighbour_sheet

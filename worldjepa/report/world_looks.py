@@ -12,10 +12,10 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from worldjepa.config import TrainConfig
-from worldjepa.dream_album import imagined
 from worldjepa.evaluation.latents import patch_encoder, token_grid
 from worldjepa.evaluation.rollouts import RolledOut, roll_out
 from worldjepa.model.world_model import WorldModel
+from worldjepa.outcome.dream_album import imagined
 from worldjepa.report.elements import Html, element, figure, film, note, picture
 from worldjepa.report.results import rollout
 from worldjepa.report.token_pictures import paired_film, prediction_sheet, token_film

@@ -22,8 +22,8 @@ from worldjepa.data.clips.badfiles import BadFileLog
 from worldjepa.model.masking import MaskingStrategy, draw_masks
 from worldjepa.model.world_model import WorldModel
 from worldjepa.objectives.objective import Objective, Seen, regression_loss
-from worldjepa.schema import to_dict
 from worldjepa.seeding import derive_seed
+from worldjepa.settings.schema import to_dict
 from worldjepa.training import distributed
 from worldjepa.training.alarm import HealthMonitor
 from worldjepa.training.checkpoint import (

@@ -6,14 +6,14 @@ import copy
 from dataclasses import asdict
 
 from worldjepa.config import TrainConfig
-from worldjepa.config_model import EncoderConfig
 from worldjepa.model.encoder import VideoEncoder
 from worldjepa.model.foreign.timm_weights import resample_timm
 from worldjepa.model.frozen import TimmBackbone
-from worldjepa.schema import ConfigError, from_dict
+from worldjepa.settings.model import EncoderConfig
+from worldjepa.settings.schema import ConfigError, from_dict
+from worldjepa.settings.validate import validate
+from worldjepa.settings.validate_model import names_timm, timm_name
 from worldjepa.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, restore_module
-from worldjepa.validate import validate
-from worldjepa.validate_model import names_timm, timm_name
 
 
 def adopt_frozen(config: TrainConfig) -> TrainConfig:

@@ -8,10 +8,10 @@ import pytest
 
 from tests.data.collecting import BATCHED, MADE, collect, content, faulty, lost
 from tests.data.made_envs import STEPS
-from worldjepa.config_env import CollectionConfig
 from worldjepa.data.collection.collect import collect_episodes, describe_env, task_of
 from worldjepa.data.episodes.store import EpisodeStore
 from worldjepa.runlock import RunLock, RunLockedError
+from worldjepa.settings.env import CollectionConfig
 
 # --- what is written ------------------------------------------------------------------------------
 

@@ -9,9 +9,9 @@ import pytest
 from tests.data import made_envs
 from tests.data.collecting import BATCHED, MADE, collect, content, lost
 from tests.data.made_envs import STEPS
-from worldjepa.config_env import EnvConfig
 from worldjepa.data.collection.collect import describe_env
 from worldjepa.data.episodes.store import EpisodeStore
+from worldjepa.settings.env import EnvConfig
 
 
 @pytest.mark.parametrize("policy", ["random", "smooth", "tests.data.made_envs:from_info"])

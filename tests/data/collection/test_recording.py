@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from worldjepa.config_env import EnvConfig
 from worldjepa.data.collection.moments import EnvFault, Moment
 from worldjepa.data.collection.recording import Recorder, picture_sources, resized, unsound_rows
+from worldjepa.settings.env import EnvConfig
 
 
 def test_pictures_are_made_smaller_with_antialiasing():

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from tests.model.foreign import published
-from worldjepa.config_convert import ConvertConfig
 from worldjepa.conversion import complete
 from worldjepa.model.action_predictor import ActionPredictor
 from worldjepa.model.encoder import VideoEncoder
 from worldjepa.model.foreign import ForeignError, read_foreign
 from worldjepa.model.foreign.names import TRANSFORMERS_ENCODER, TRANSFORMERS_PREDICTOR, to_ours, to_theirs
 from worldjepa.planning.costs import rollout_cost
+from worldjepa.settings.convert import ConvertConfig
 from worldjepa.types import Grid, Masks
 
 SIDE, STEPS = 2, 2  # tokens a side, latent steps

@@ -8,10 +8,10 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from worldjepa.config_convert import ConvertConfig
 from worldjepa.conversion import complete
 from worldjepa.model.foreign import ForeignError, read_foreign
 from worldjepa.model.frozen import timm_settings
+from worldjepa.settings.convert import ConvertConfig
 
 TINY = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"  # normalises with 0.5, not with ImageNet's statistics
 

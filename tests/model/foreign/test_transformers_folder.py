@@ -5,12 +5,12 @@ import json
 import pytest
 import torch
 
-from worldjepa.config_convert import ConvertConfig
 from worldjepa.conversion import complete
 from worldjepa.model.encoder import VideoEncoder
 from worldjepa.model.foreign import ForeignError, read_foreign
 from worldjepa.model.foreign.names import TRANSFORMERS_ENCODER, TRANSFORMERS_PREDICTOR, to_theirs
 from worldjepa.model.foreign.transformers_folder import from_transformers
+from worldjepa.settings.convert import ConvertConfig
 from worldjepa.types import Masks
 
 transformers = pytest.importorskip("transformers")

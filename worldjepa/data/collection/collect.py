@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from worldjepa.config_env import CollectConfig, CollectedConfig, CollectionConfig, EnvConfig
 from worldjepa.data.collection.env_batch import BatchError, EnvBatch
 from worldjepa.data.collection.env_pool import EnvPool
 from worldjepa.data.collection.env_worker import Fault, Task
@@ -27,6 +26,7 @@ from worldjepa.data.episodes.episode import Episode, EpisodeSpec
 from worldjepa.data.episodes.store import EpisodeStore
 from worldjepa.runlock import RunLock
 from worldjepa.seeding import derive_seed
+from worldjepa.settings.env import CollectConfig, CollectedConfig, CollectionConfig, EnvConfig
 
 logger = logging.getLogger(__name__)
 

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from worldjepa.config_env import EnvConfig
 from worldjepa.data.collection.env_making import make_batch
 from worldjepa.data.collection.env_worker import Fault, Task
 from worldjepa.data.collection.moments import EnvFacts, EpisodeBuilder, success_of
 from worldjepa.data.collection.policies import POLICIES, Act, PolicyError, begin_random, find_policy
 from worldjepa.data.collection.recording import Recorder, unsound_rows
 from worldjepa.data.episodes.episode import Episode
+from worldjepa.settings.env import EnvConfig
 
 
 class BatchError(Exception):

@@ -17,9 +17,9 @@ from gymnasium.envs.registration import (
 )
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from worldjepa.config_env import EnvConfig
 from worldjepa.data.collection.moments import UnusableEnvError
 from worldjepa.data.collection.recording import RENDER, names_of, picture_sources
+from worldjepa.settings.env import EnvConfig
 
 CUT_AT = 1000  # steps after which an episode is cut off, where the environment itself sets no limit
 

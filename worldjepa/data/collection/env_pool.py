@@ -22,11 +22,11 @@ from typing import IO
 import cloudpickle
 import gymnasium
 
-from worldjepa.config_env import EnvConfig
 from worldjepa.data.child import import_path
 from worldjepa.data.collection.env_worker import BEAT_BYTES, Beats, Describe, Fault, Job, Mistake, Task
 from worldjepa.data.collection.moments import EnvFacts, UnusableEnvError
 from worldjepa.data.episodes.episode import Episode
+from worldjepa.settings.env import EnvConfig
 
 DESCRIBE_TRIES, HANGS_TRIED = 10, 2
 _LOOK_EVERY = 0.25  # seconds between two looks at what the processes are at

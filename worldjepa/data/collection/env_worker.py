@@ -21,7 +21,6 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from worldjepa.config_env import EnvConfig
 from worldjepa.data.child import end_with
 from worldjepa.data.collection.env_making import make_batch, make_env, step_limit
 from worldjepa.data.collection.moments import EnvFacts, EnvFault, EpisodeBuilder, UnusableEnvError, success_of
@@ -29,6 +28,7 @@ from worldjepa.data.collection.policies import Begin, PolicyError, find_policy
 from worldjepa.data.collection.recording import Recorder
 from worldjepa.data.episodes.action_spec import action_spec
 from worldjepa.data.episodes.episode import Episode
+from worldjepa.settings.env import EnvConfig
 
 PHASES = ("start", "construction", "reset", "step")
 BEAT_BYTES = 3 * 8  # since when (monotonic clock), phase, step: each a float64

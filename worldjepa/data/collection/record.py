@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from worldjepa.artifact import write_file
-from worldjepa.config_env import CollectConfig
 from worldjepa.data.episodes.episode import EpisodeSpec
 from worldjepa.data.episodes.store import STORE, EpisodeStore
-from worldjepa.schema import ConfigError, changed_settings, from_dict, to_dict
 from worldjepa.seeding import derive_seed
+from worldjepa.settings.env import CollectConfig
+from worldjepa.settings.schema import ConfigError, changed_settings, from_dict, to_dict
 
 SETTINGS, LOST = "collection.json", "lost_episodes.jsonl"
 _NOT_OTHERS = {"lock", SETTINGS, LOST}

@@ -14,8 +14,8 @@ from gymnasium import spaces
 from jaxtyping import Float32, UInt8
 from PIL import Image
 
-from worldjepa.config_env import EnvConfig
 from worldjepa.data.collection.moments import EnvFault, Moment, UnusableEnvError
+from worldjepa.settings.env import EnvConfig
 
 RENDER, OBSERVATION, PIXELS = "render", "observation", "pixels"
 

@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from worldjepa.config_convert import ConvertConfig
 from worldjepa.model.foreign.action_model import join_action_model
 from worldjepa.model.foreign.contents import Foreign, ForeignError, Report
 from worldjepa.model.foreign.files import read_torch_file
@@ -25,6 +24,7 @@ from worldjepa.model.foreign.joining import Part, join_video_model
 from worldjepa.model.foreign.names import META_ACTION_PREDICTOR, META_ENCODER, META_MASKED_PREDICTOR, Table
 from worldjepa.model.foreign.sizes import ENCODER_HEADS, PREDICTOR_HEADS, heads_of, length_of, tensor_of
 from worldjepa.model.foreign.tables import check_table, choose_positions, table_side
+from worldjepa.settings.convert import ConvertConfig
 
 PARTS = ("encoder", "target_encoder", "predictor")
 TABLES = ("pos_embed", "predictor_pos_embed")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from worldjepa.config_convert import ConvertConfig
 from worldjepa.model.foreign.contents import Foreign, ForeignError
 from worldjepa.model.foreign.meta_file import read_meta_file
 from worldjepa.model.foreign.timm_weights import read_timm_file, read_timm_folder, read_timm_name
 from worldjepa.model.foreign.transformers_folder import read_transformers_folder
 from worldjepa.plain_data import read_json
+from worldjepa.settings.convert import ConvertConfig
 
 TIMM = "timm:"
 CONFIG = "config.json"

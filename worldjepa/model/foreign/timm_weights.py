@@ -17,11 +17,11 @@ import torch
 from timm.models import clean_state_dict
 from torch import Tensor, nn
 
-from worldjepa.config_convert import ConvertConfig
 from worldjepa.model.foreign.contents import Foreign, ForeignError, Report
 from worldjepa.model.foreign.files import SINGLE, read_safetensors, read_torch_file
 from worldjepa.model.foreign.pixels import Pixels
 from worldjepa.model.frozen import TimmBackbone, timm_settings
+from worldjepa.settings.convert import ConvertConfig
 from worldjepa.tensorfile import read_tensors
 
 PREFIX, NET = "encoder.backbone.", "net."

@@ -12,13 +12,13 @@ from typing import Any
 
 from torch import Tensor
 
-from worldjepa.config_convert import ConvertConfig
 from worldjepa.model.foreign.contents import Foreign, ForeignError, Report
 from worldjepa.model.foreign.files import read_safetensors
 from worldjepa.model.foreign.joining import Part, join_video_model
 from worldjepa.model.foreign.names import TRANSFORMERS_ENCODER, TRANSFORMERS_PREDICTOR
 from worldjepa.model.foreign.pixels import Pixels
 from worldjepa.plain_data import read_json
+from worldjepa.settings.convert import ConvertConfig
 
 FORMAT = "Hugging Face VJEPA2 (safetensors)"
 PROCESSORS = ("video_preprocessor_config.json", "preprocessor_config.json")

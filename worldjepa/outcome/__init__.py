@@ -1,0 +1,1 @@
+"""What came out of a run: pictures, probes, plans, figures beside baselines; printed and stored."""

@@ -1,0 +1,1 @@
+"""Every setting as a dataclass, and how words of a command line become one: read, checked, completed."""
