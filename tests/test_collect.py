@@ -12,7 +12,7 @@ import yaml
 from tests.runs import wait_for
 from worldjepa.collect import main
 from worldjepa.data.episodes.store import EpisodeStore
-from worldjepa.settings.compose import compose_collection
+from worldjepa.settings.commands import compose_collection
 from worldjepa.settings.env import CollectConfig
 from worldjepa.settings.schema import ConfigError, setting_names
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.runs import TINY
 from worldjepa.evaluate import main
-from worldjepa.settings.compose import compose_evaluation
+from worldjepa.settings.commands import compose_evaluation
 from worldjepa.settings.evaluation import PROBES, QUICK
 from worldjepa.settings.schema import ConfigError
 from worldjepa.train import main as train

@@ -24,7 +24,8 @@ PIP = ["-m", "pip", "--disable-pip-version-check", "--no-input", "-q"]
 OFFLINE = ["--no-deps", "--no-index", "--no-build-isolation"]
 PROBE = """
 import json, worldjepa, worldjepa.conf, worldjepa.envs
-from worldjepa.settings.compose import compose, experiments
+from worldjepa.settings.compose import compose
+from worldjepa.settings.joining import experiments
 places = [module.__file__ for module in (worldjepa, worldjepa.conf, worldjepa.envs)]
 print(json.dumps([places, experiments(), compose(["+experiment=vjepa2"]).model.encoder.dim]))
 """

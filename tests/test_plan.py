@@ -12,7 +12,7 @@ from worldjepa.data.episodes.store import open_episodes
 from worldjepa.data.video.reader import read_clip
 from worldjepa.outcome.planning import environment
 from worldjepa.plan import main
-from worldjepa.settings.compose import compose_plan
+from worldjepa.settings.commands import compose_plan
 from worldjepa.settings.env import EnvConfig
 from worldjepa.settings.planning import PROTOCOLS, PlanningConfig, Protocol
 from worldjepa.settings.schema import ConfigError, from_dict

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import yaml
 
 from worldjepa.refusals import exit_code, refuse
-from worldjepa.settings.compose import compose_collection, read_flags
+from worldjepa.settings.commands import compose_collection
 from worldjepa.settings.env import CollectConfig, CollectionConfig
+from worldjepa.settings.overrides import read_flags
 from worldjepa.settings.schema import ConfigError, to_dict
 from worldjepa.settings.usage import collect_usage
 

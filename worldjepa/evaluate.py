@@ -12,8 +12,9 @@ import yaml
 
 from worldjepa.config import TrainConfig
 from worldjepa.refusals import exit_code, refuse
-from worldjepa.settings.compose import compose_evaluation, read_flags
+from worldjepa.settings.commands import compose_evaluation
 from worldjepa.settings.evaluation import EvaluateConfig
+from worldjepa.settings.overrides import read_flags
 from worldjepa.settings.schema import ConfigError, to_dict
 from worldjepa.settings.usage import evaluate_usage
 

@@ -14,8 +14,9 @@ import yaml
 
 from worldjepa.hardware import usable_cores
 from worldjepa.refusals import exit_code, refuse
-from worldjepa.settings.compose import compose_index, read_flags
+from worldjepa.settings.commands import compose_index
 from worldjepa.settings.corpus import IndexConfig
+from worldjepa.settings.overrides import read_flags
 from worldjepa.settings.schema import ConfigError, to_dict
 from worldjepa.settings.usage import index_usage
 

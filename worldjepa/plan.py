@@ -12,7 +12,8 @@ import yaml
 
 from worldjepa.config import TrainConfig
 from worldjepa.refusals import exit_code, refuse
-from worldjepa.settings.compose import compose_plan, read_flags
+from worldjepa.settings.commands import compose_plan
+from worldjepa.settings.overrides import read_flags
 from worldjepa.settings.planning import PlanConfig
 from worldjepa.settings.schema import ConfigError, to_dict
 from worldjepa.settings.usage import plan_usage

@@ -14,8 +14,9 @@ import yaml
 from worldjepa.hardware import usable_cores
 from worldjepa.refusals import exit_code, refuse
 from worldjepa.runlock import RunLock
-from worldjepa.settings.compose import compose_prepare, read_flags
+from worldjepa.settings.commands import compose_prepare
 from worldjepa.settings.corpus import PrepareConfig
+from worldjepa.settings.overrides import read_flags
 from worldjepa.settings.schema import ConfigError, to_dict
 from worldjepa.settings.usage import prepare_usage
 

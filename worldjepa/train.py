@@ -12,7 +12,8 @@ import yaml
 
 from worldjepa.config import TrainConfig
 from worldjepa.refusals import exit_code, refuse
-from worldjepa.settings.compose import compose, read_flags
+from worldjepa.settings.compose import compose
+from worldjepa.settings.overrides import read_flags
 from worldjepa.settings.schema import ConfigError, to_dict
 from worldjepa.settings.usage import train_usage
 from worldjepa.settings.validate import require_data

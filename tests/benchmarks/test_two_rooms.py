@@ -2,7 +2,8 @@
 
 from benchmarks.two_rooms import CHOICES, PROTOCOLS, ROWS, markdown, pooled
 from worldjepa.evaluation.success import Share
-from worldjepa.settings.compose import compose, compose_plan
+from worldjepa.settings.commands import compose_plan
+from worldjepa.settings.compose import compose
 
 
 def judged(reached: int, across: int) -> dict:

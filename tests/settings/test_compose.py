@@ -11,9 +11,10 @@ from hydra.core.global_hydra import GlobalHydra
 
 from worldjepa.config import SourceConfig, TrainConfig
 from worldjepa.hardware import batch_size_for, cpu_has_bf16
-from worldjepa.settings.compose import ConfigError, compose, fill, list_groups
+from worldjepa.settings.compose import compose, fill
+from worldjepa.settings.joining import list_groups
 from worldjepa.settings.masking import STRATEGIES, Future
-from worldjepa.settings.schema import from_dict, setting_names, to_dict
+from worldjepa.settings.schema import ConfigError, from_dict, setting_names, to_dict
 from worldjepa.settings.validate import read_strategy
 from worldjepa.train import main
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from worldjepa.settings.compose import ConfigError, compose
+from worldjepa.settings.compose import compose
+from worldjepa.settings.schema import ConfigError
 from worldjepa.settings.validate import require_data
 
 ROOT = Path(__file__).resolve().parent.parent.parent

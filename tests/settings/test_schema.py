@@ -2,8 +2,8 @@
 
 import pytest
 
-from worldjepa.settings.compose import ConfigError, compose
-from worldjepa.settings.schema import changed_settings, from_dict, to_dict
+from worldjepa.settings.compose import compose
+from worldjepa.settings.schema import ConfigError, changed_settings, from_dict, to_dict
 
 KINETICS = "+experiment=kinetics"
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import yaml
 
 from worldjepa.refusals import exit_code, refuse
-from worldjepa.settings.compose import compose_report, read_flags
+from worldjepa.settings.commands import compose_report
+from worldjepa.settings.overrides import read_flags
 from worldjepa.settings.report import ReportConfig
 from worldjepa.settings.schema import ConfigError, to_dict
 from worldjepa.settings.usage import report_usage

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from worldjepa.config import TrainConfig
-from worldjepa.settings.compose import compose, experiments, fill
+from worldjepa.settings.compose import compose, fill
+from worldjepa.settings.joining import experiments
 from worldjepa.settings.schema import ConfigError, field_types, is_settings, plain
 
 FOUND = ("model.action_dim", "model.proprioception_dim")  # set by what the episodes hold, not by people

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import resources
 
-from worldjepa.settings.compose import list_groups
+from worldjepa.settings.joining import list_groups
 
 # the settings most runs touch; worldjepa/config*.py hold all of them
 SETTINGS = {
