@@ -48,8 +48,11 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         partial = storage.nbytes() != tensor.nbytes
         plain[name] = tensor.clone() if partial or storage.data_ptr() in seen else tensor
         seen.add(storage.data_ptr())
+    path.touch()
+    mode = path.stat().st_mode  # safetensors puts a file in its place that nobody else may read
     try:
         save_file(plain, path)
+        path.chmod(mode)
     except SafetensorError as error:
         code = re.search(r"\(os error (\d+)\)", str(error))  # it hides the errno in its text
         if code is None:
