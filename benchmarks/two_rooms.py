@@ -53,13 +53,11 @@ CHOICES: dict[str, dict[str, list[str]]] = {
         "smallest, horizon 10": ["plan.reduction=smallest", "plan.horizon=10"],
     },
     "anywhere": {
-        "last + 0.1 of each earlier, horizon 5": ["plan.protocol=anywhere"],
         "last + 0.1 of each earlier, horizon 18": ["plan.protocol=anywhere", "plan.horizon=18"],
         "smallest, horizon 5": [*FAR, "plan.horizon=5"],
         "smallest, horizon 10": [*FAR, "plan.horizon=10"],
         "smallest, horizon 14": [*FAR, "plan.horizon=14"],
         "smallest, horizon 18": [*FAR, "plan.horizon=18"],
-        "smallest, horizon 18, plans begin anew": [*FAR, "plan.horizon=18", "plan.warm_start=null"],
     },
 }
 
