@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 from collections.abc import Sequence
 
 import yaml
 
-from worldjepa.refusals import exit_code, refuse
+from worldjepa.refusals import guarded, refuse
 from worldjepa.settings.commands import compose_collection
 from worldjepa.settings.env import CollectConfig, CollectionConfig
 from worldjepa.settings.overrides import read_flags
@@ -31,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
     except ConfigError as error:
         return refuse("collect", error, 2)
-    return _collect(config)
+    return guarded("collect", lambda: _collect(config))
 
 
 def _collect(config: CollectConfig) -> int:
@@ -40,23 +39,15 @@ def _collect(config: CollectConfig) -> int:
     from worldjepa.training.signals import StopRequest
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
-    try:
-        with StopRequest() as stop:
-            result = collect_episodes(
-                config.env,
-                CollectionConfig(config.policy, config.num_episodes),
-                root=config.data.root or "",
-                size=config.data.size,
-                seed=config.seed,
-                stop=lambda: stop,
-            )
-    except KeyboardInterrupt:  # the second one
-        return refuse("collect", "interrupted", 128 + signal.SIGINT)
-    except (ValueError, OSError, RuntimeError) as error:
-        code = exit_code(error)
-        if code is None:
-            raise
-        return refuse("collect", error, code)
+    with StopRequest() as stop:
+        result = collect_episodes(
+            config.env,
+            CollectionConfig(config.policy, config.num_episodes),
+            root=config.data.root or "",
+            size=config.data.size,
+            seed=config.seed,
+            stop=lambda: stop,
+        )
     sys.stdout.write(result.line() + "\n")
     return 0
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 from collections.abc import Sequence
 
-from worldjepa.refusals import exit_code, refuse
+from worldjepa.refusals import guarded, refuse
 from worldjepa.settings.convert import ConvertConfig
 from worldjepa.settings.overrides import read_flags, read_words
 from worldjepa.settings.schema import ConfigError, from_dict
@@ -28,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         asked = from_dict(dict(command.settings), ConvertConfig)
     except ConfigError as error:
         return refuse("convert", error, 2)
-    return _convert(words[0], words[1], asked)
+    return guarded("convert", lambda: _convert(words[0], words[1], asked))
 
 
 def _convert(source: str, out: str, asked: ConvertConfig) -> int:
@@ -36,15 +35,7 @@ def _convert(source: str, out: str, asked: ConvertConfig) -> int:
     from worldjepa.conversion import convert_weights
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
-    try:
-        report = convert_weights(source, out, asked)
-    except KeyboardInterrupt:
-        return refuse("convert", "interrupted", 128 + signal.SIGINT)
-    except (ValueError, OSError, ImportError, RuntimeError) as error:
-        code = exit_code(error)
-        if code is None:
-            raise
-        return refuse("convert", error, code)
+    report = convert_weights(source, out, asked)
     sys.stdout.write("\n".join([*report.lines(), f"written: {out}", ""]))
     return 0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from worldjepa.config import TrainConfig
-from worldjepa.refusals import exit_code, refuse
+from worldjepa.refusals import guarded, refuse
 from worldjepa.settings.commands import compose_evaluation
 from worldjepa.settings.evaluation import EvaluateConfig
 from worldjepa.settings.overrides import read_flags
@@ -33,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
     except ConfigError as error:
         return refuse("evaluate", error, 2)
-    return _evaluate(config, run)
+    return guarded("evaluate", lambda: _evaluate(config, run))
 
 
 def _evaluate(config: EvaluateConfig, run: TrainConfig) -> int:
@@ -43,16 +42,8 @@ def _evaluate(config: EvaluateConfig, run: TrainConfig) -> int:
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
     logging.getLogger("worldjepa").setLevel(logging.INFO)
-    try:
-        evaluate_run(config, run)
-        write_report(Path(str(config.run.dir)), device=config.device)
-    except KeyboardInterrupt:
-        return refuse("evaluate", "interrupted", 128 + signal.SIGINT)
-    except (ValueError, OSError, RuntimeError) as error:
-        code = exit_code(error)
-        if code is None:
-            raise
-        return refuse("evaluate", error, code)
+    evaluate_run(config, run)
+    write_report(Path(str(config.run.dir)), device=config.device)
     return 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from worldjepa.hardware import usable_cores
-from worldjepa.refusals import exit_code, refuse
+from worldjepa.refusals import guarded, refuse
 from worldjepa.settings.commands import compose_index
 from worldjepa.settings.corpus import IndexConfig
 from worldjepa.settings.overrides import read_flags
@@ -37,19 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return refuse("index", error, 2)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
     logging.getLogger("worldjepa").setLevel(logging.INFO)
-    try:
-        _index(config)
-    except KeyboardInterrupt:
-        return refuse("index", "interrupted; the same command goes on", 128 + signal.SIGINT)
-    except (ValueError, OSError, RuntimeError) as error:
-        code = exit_code(error)
-        if code is None:
-            raise
-        return refuse("index", error, code)
-    return 0
+    return guarded("index", lambda: _index(config), interrupted="interrupted; the same command goes on")
 
 
-def _index(config: IndexConfig) -> None:
+def _index(config: IndexConfig) -> int:
     # torch comes in only now: a wrong word was answered at once
     from worldjepa.data.clips.corpus import ensure_corpus
     from worldjepa.data.clips.listing import IMAGE_EXTENSIONS, list_files
@@ -82,6 +72,7 @@ def _index(config: IndexConfig) -> None:
     if config.report is not None:
         Path(config.report).write_text(json.dumps(report.as_dict(), indent=1) + "\n", encoding="utf-8")
     progress.console.print(f"index: {path} ({report.new:,} new, {report.seconds:.1f} s)", markup=False)
+    return 0
 
 
 if __name__ == "__main__":

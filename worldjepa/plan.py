@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from worldjepa.config import TrainConfig
-from worldjepa.refusals import exit_code, refuse
+from worldjepa.refusals import guarded, refuse
 from worldjepa.settings.commands import compose_plan
 from worldjepa.settings.overrides import read_flags
 from worldjepa.settings.planning import PlanConfig
@@ -33,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
     except ConfigError as error:
         return refuse("plan", error, 2)
-    return _plan(config, run)
+    return guarded("plan", lambda: _plan(config, run))
 
 
 def _plan(config: PlanConfig, run: TrainConfig) -> int:
@@ -43,16 +42,8 @@ def _plan(config: PlanConfig, run: TrainConfig) -> int:
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
     logging.getLogger("worldjepa").setLevel(logging.INFO)
-    try:
-        judge_run(config, run)
-        write_report(Path(str(config.run.dir)), device=config.device)
-    except KeyboardInterrupt:
-        return refuse("plan", "interrupted", 128 + signal.SIGINT)
-    except (ValueError, OSError, RuntimeError) as error:
-        code = exit_code(error)
-        if code is None:
-            raise
-        return refuse("plan", error, code)
+    judge_run(config, run)
+    write_report(Path(str(config.run.dir)), device=config.device)
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from worldjepa.hardware import usable_cores
-from worldjepa.refusals import exit_code, refuse
+from worldjepa.refusals import guarded, refuse
 from worldjepa.runlock import RunLock
 from worldjepa.settings.commands import compose_prepare
 from worldjepa.settings.corpus import PrepareConfig
@@ -40,15 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return refuse("prepare", error, 2)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
     logging.getLogger("worldjepa").setLevel(logging.INFO)
-    try:
-        return _verify(config) if config.prepare.verify else _prepare(config)
-    except KeyboardInterrupt:
-        return refuse("prepare", "interrupted; the same command goes on", 128 + signal.SIGINT)
-    except (ValueError, OSError, RuntimeError) as error:
-        code = exit_code(error)
-        if code is None:
-            raise
-        return refuse("prepare", error, code)
+    run = _verify if config.prepare.verify else _prepare
+    return guarded("prepare", lambda: run(config), interrupted="interrupted; the same command goes on")
 
 
 def _prepare(config: PrepareConfig) -> int:

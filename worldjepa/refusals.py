@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import signal
 import sys
+from collections.abc import Callable
 
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 
@@ -28,6 +30,19 @@ def refuse(program: str, error: Exception | str, code: int) -> int:
     """Say in one line why ``program`` stops; return its exit code."""
     sys.stderr.write(f"worldjepa.{program}: {error}\n")
     return code
+
+
+def guarded(program: str, run: Callable[[], int], *, interrupted: str = "interrupted") -> int:
+    """Return the exit code of ``run``; what stops it is said in one line, but for faults of ours."""
+    try:
+        return run()
+    except KeyboardInterrupt:
+        return refuse(program, interrupted, 128 + signal.SIGINT)
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
+        code = exit_code(error)
+        if code is None:
+            raise
+        return refuse(program, error, code)
 
 
 def _raised_by_us(error: BaseException) -> bool:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 from collections.abc import Sequence
 
 import yaml
 
 from worldjepa.config import TrainConfig
-from worldjepa.refusals import exit_code, refuse
+from worldjepa.refusals import guarded, refuse
 from worldjepa.settings.compose import compose
 from worldjepa.settings.overrides import read_flags
 from worldjepa.settings.schema import ConfigError, to_dict
@@ -47,15 +46,8 @@ def _train(config: TrainConfig, argv: list[str]) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
     one_voice = os.environ.get("RANK", "0") == "0"  # the ranks of torchrun would say everything at once
     logging.getLogger("worldjepa").setLevel(logging.INFO if one_voice else logging.ERROR)
-    try:
-        return run(config, argv)
-    except KeyboardInterrupt:  # outside the loop, which saves first; or the second one
-        return refuse("train", "interrupted", 128 + signal.SIGINT)
-    except (ValueError, OSError, RuntimeError, ImportError) as error:
-        code = exit_code(error)
-        if code is None:
-            raise
-        return refuse("train", error, code)
+    # an interruption comes here outside the loop, which saves first; or it is the second one
+    return guarded("train", lambda: run(config, argv))
 
 
 if __name__ == "__main__":

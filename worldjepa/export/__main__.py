@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from worldjepa.refusals import exit_code, refuse
+from worldjepa.refusals import guarded, refuse
 from worldjepa.settings.export import ExportConfig
 from worldjepa.settings.overrides import read_flags, read_words
 from worldjepa.settings.ranges import at_least, one_of
@@ -43,14 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = _checked(command.settings)
     except ConfigError as error:
         return refuse("export", error, 2)
-    try:
-        _export(config)
-    except (ValueError, OSError, RuntimeError, ImportError) as error:
-        code = exit_code(error)
-        if code is None:
-            raise
-        return refuse("export", error, code)
-    return 0
+    return guarded("export", lambda: _export(config))
 
 
 def _checked(settings: list[tuple[str, Any]]) -> ExportConfig:
@@ -70,7 +63,7 @@ def _checked(settings: list[tuple[str, Any]]) -> ExportConfig:
     return config
 
 
-def _export(config: ExportConfig) -> None:
+def _export(config: ExportConfig) -> int:
     # torch comes in only now: a wrong word was answered at once
     from worldjepa.export.programs import export_programs
     from worldjepa.export.transformers_format import export_transformers
@@ -82,7 +75,7 @@ def _export(config: ExportConfig) -> None:
     if config.format == "transformers":
         export_transformers(model, out)
         print(f"{out}: transformers.VJEPA2Model.from_pretrained({str(out)!r}) loads it")
-        return
+        return 0
     described = export_programs(model, out, num_frames=config.num_frames, history=config.history)
     for name in described["files"]:
         inputs, outputs = (
@@ -91,6 +84,7 @@ def _export(config: ExportConfig) -> None:
         worst = max(described[name]["difference"].values())
         print(f"{name}: {inputs} -> {outputs}; differs from the model by {worst:.1g} of its largest number")
     print(f"{out}: {', '.join(sorted(file.name for file in out.iterdir()))}")
+    return 0
 
 
 def _shown(tensor: dict[str, Any]) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
-from worldjepa.refusals import exit_code, refuse
+from worldjepa.refusals import guarded, refuse
 from worldjepa.settings.commands import compose_report
 from worldjepa.settings.overrides import read_flags
 from worldjepa.settings.report import ReportConfig
@@ -32,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
     except ConfigError as error:
         return refuse("report", error, 2)
-    return _report(config)
+    return guarded("report", lambda: _report(config))
 
 
 def _report(config: ReportConfig) -> int:
@@ -41,16 +40,8 @@ def _report(config: ReportConfig) -> int:
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
     assert config.run.dir is not None
-    try:
-        path = write_report(Path(config.run.dir), device=config.device, clips=config.clips)
-    except KeyboardInterrupt:
-        return refuse("report", "interrupted", 128 + signal.SIGINT)
-    except (ValueError, OSError, RuntimeError) as error:
-        code = exit_code(error)
-        if code is None:
-            raise
-        return refuse("report", error, code)
-    print(f"report: {path} ({path.stat().st_size / 2**20:.1f} MB, for any browser)")
+    path = write_report(Path(config.run.dir), device=config.device, clips=config.clips)
+    sys.stdout.write(f"report: {path} ({path.stat().st_size / 2**20:.1f} MB, for any browser)\n")
     return 0
 
 

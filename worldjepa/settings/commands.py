@@ -13,7 +13,7 @@ from worldjepa.settings.corpus import IndexConfig, PrepareConfig
 from worldjepa.settings.env import CollectConfig
 from worldjepa.settings.evaluation import EvaluateConfig
 from worldjepa.settings.joining import SCHEMAS, home, joined
-from worldjepa.settings.overrides import read_flags, read_words
+from worldjepa.settings.overrides import Command, read_flags, read_words
 from worldjepa.settings.planning import PlanConfig
 from worldjepa.settings.report import ReportConfig
 from worldjepa.settings.schema import ConfigError, from_dict, to_dict
@@ -28,10 +28,7 @@ def compose_collection(argv: Sequence[str]) -> CollectConfig:
 
     Raises ``ConfigError``, one line that names the setting.
     """
-    command, words = read_flags(argv)
-    if command.config_dir:
-        raise ConfigError("--config-dir: collecting takes its settings from the command alone; leave it out")
-    read_words(command, words, CollectConfig, {})
+    command = _read(argv, "collect")
     config, _ = joined(command, "collect")
     config.data.root = home(config.data.root)
     validate_collection(config)
@@ -64,10 +61,7 @@ def compose_prepare(argv: Sequence[str]) -> PrepareConfig:
 
 
 def _corpus_settings(argv: Sequence[str], entry: str) -> Any:
-    command, words = read_flags(argv)
-    if command.config_dir:
-        raise ConfigError("--config-dir: this command takes its settings from its words alone; leave it out")
-    read_words(command, words, SCHEMAS[entry], {})
+    command = _read(argv, entry)
     config, _ = joined(command, entry)
     config.data.root = home(config.data.root)
     return config
@@ -79,12 +73,7 @@ def compose_plan(argv: Sequence[str]) -> tuple[PlanConfig, TrainConfig]:
     Settings of ``plan`` that the words leave out are those that the run was trained with. Raises
     ``ConfigError``, one line that names the setting.
     """
-    command, words = read_flags(argv)
-    if command.config_dir:
-        raise ConfigError(
-            "--config-dir: planning takes its settings from the run and the command; leave it out"
-        )
-    read_words(command, words, PlanConfig, {})
+    command = _read(argv, "plan")
     given = dict(command.settings)
     run_dir = home(given.get("run.dir"))
     run = _stored(run_dir)
@@ -103,12 +92,7 @@ def compose_evaluation(argv: Sequence[str]) -> tuple[EvaluateConfig, TrainConfig
 
     Raises ``ConfigError``, one line that names the setting.
     """
-    command, words = read_flags(argv)
-    if command.config_dir:
-        raise ConfigError(
-            "--config-dir: evaluating takes its settings from the run and the command; leave it out"
-        )
-    read_words(command, words, EvaluateConfig, {})
+    command = _read(argv, "evaluate")
     config, _ = joined(command, "evaluate")
     for place, name in ((config.run, "dir"), (config.data, "root"), (config.data, "val_root")):
         setattr(place, name, home(getattr(place, name)))
@@ -121,14 +105,20 @@ def compose_report(argv: Sequence[str]) -> ReportConfig:
 
     Raises ``ConfigError``, one line that names the setting.
     """
-    command, words = read_flags(argv)
-    if command.config_dir:
-        raise ConfigError("--config-dir: a report takes its settings from the run; leave it out")
-    read_words(command, words, ReportConfig, {})
+    command = _read(argv, "report")
     config, _ = joined(command, "report")
     config.run.dir = home(config.run.dir)
     validate_report(config)
     return config
+
+
+def _read(argv: Sequence[str], entry: str) -> Command:
+    """Return what ``argv`` asks of a command without files of settings, each word checked by itself."""
+    command, words = read_flags(argv)
+    if command.config_dir:
+        raise ConfigError("--config-dir: this command takes its settings from its words alone; leave it out")
+    read_words(command, words, SCHEMAS[entry], {})
+    return command
 
 
 def _stored(run_dir: str | None) -> TrainConfig:

@@ -1,0 +1,31 @@
+import errno
+
+import pytest
+
+from worldjepa.refusals import guarded
+from worldjepa.settings.schema import ConfigError
+
+
+def raising(error: BaseException):
+    def run() -> int:
+        raise error
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (KeyboardInterrupt(), 130, "worldjepa.plan: interrupted\n"),
+        (OSError(errno.ENOSPC, "No space left"), 1, "worldjepa.plan: [Errno 28] No space left\n"),
+    ],
+)
+def test_what_stops_a_command_is_one_line_and_a_code(error, code: int, line: str, capsys):
+    assert guarded("plan", raising(error)) == code
+    assert capsys.readouterr().err == line
+
+
+def test_a_fault_of_ours_keeps_its_traceback_and_a_result_passes():
+    with pytest.raises(ConfigError):
+        guarded("plan", raising(ConfigError("raised here, outside the library")))
+    assert guarded("plan", lambda: 7) == 7
