@@ -92,16 +92,28 @@ def carry_out(run: Run, folder: Path, corpora: Path | None) -> dict[str, Any] | 
     """Train and probe, unless that was done; return what was found, None if a signal stopped it."""
     run_dir = folder / run.name
     if not (run_dir / "labels.json").exists():
-        root = ensure_corpus(corpora, CorpusSettings(noise=run.share))
-        words = [*run.words(), f"data.root={root}", f"run.dir={run_dir}"]
-        sys.stdout.write(f"+ python -m worldjepa.train {shlex.join(words)}\n")
-        sys.stdout.flush()
+        settings = CorpusSettings(noise=run.share)
+        root = prepared(ensure_corpus(corpora, settings), folder, settings.size)
         began = time.monotonic()
-        subprocess.run([sys.executable, "-m", "worldjepa.train", *words], check=True)
+        call("worldjepa.train", *run.words(), f"data.root={root}", f"run.dir={run_dir}")
         if not (run_dir / "labels.json").exists():
             return None
         (run_dir / "minutes.json").write_text(json.dumps((time.monotonic() - began) / 60))
     return found_in(run_dir)
+
+
+def prepared(corpus: Path, folder: Path, size: int) -> Path:
+    """Return a store of the corpus with its frames as they are: the same samples, and nothing to decode."""
+    store = folder / f"store-{corpus.name}"
+    call("worldjepa.prepare", f"data.root={corpus}", f"out={store}", f"data.size={size}", "prepare.raw=true")
+    return store
+
+
+def call(module: str, *words: str) -> None:
+    """Run a command of ours, and say which."""
+    sys.stdout.write(f"+ python -m {module} {shlex.join(words)}\n")
+    sys.stdout.flush()
+    subprocess.run([sys.executable, "-m", module, *words], check=True)
 
 
 def found_in(run_dir: Path) -> dict[str, Any]:

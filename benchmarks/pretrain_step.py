@@ -27,6 +27,7 @@ from benchmarks.table import markdown, summarise, write_results
 from worldjepa.build import build_model
 from worldjepa.build_objective import build_objective, build_strategies
 from worldjepa.config import OptimConfig, TrainConfig
+from worldjepa.memory import keep_freed_memory
 from worldjepa.model.foreign.transformers_folder import from_transformers
 from worldjepa.model.masking import draw_masks
 from worldjepa.model.world_model import WorldModel
@@ -221,6 +222,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     options = parser.parse_args(argv)
     torch.set_num_threads(options.threads)
+    keep_freed_memory()  # as the training command does; the public step gains by it too
     cases, tables = {}, []
     for case in options.cases:
         results, peaks = measure(case, rounds=options.rounds, clock=options.clock)

@@ -25,6 +25,7 @@ FLOORS: dict[str, float] = {
     "worldjepa.runlock": 0,
     "worldjepa.seeding": 0,
     "worldjepa.pictures": 0,
+    "worldjepa.memory": 0,
     "worldjepa.components": 0,
     "worldjepa.films": 0,
     "worldjepa.learning_curve": 0,

@@ -21,6 +21,7 @@ from worldjepa.config import TrainConfig
 from worldjepa.data.clips.badfiles import BadFileLog
 from worldjepa.data.clips.listing import difference
 from worldjepa.hardware import divide_cores
+from worldjepa.memory import keep_freed_memory
 from worldjepa.report.page import write_report
 from worldjepa.run_episodes import ensure_episodes
 from worldjepa.runlock import RunLock
@@ -64,8 +65,10 @@ def opened_run(config: TrainConfig, argv: list[str]) -> Iterator[tuple[TrainConf
     config, chosen = fill(config, argv, device_kind(device_name))
     run_dir = Path(config.run.dir or f"runs/{config.experiment}")
     with distributed.process_group(device_name) as device:
-        if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
-            torch.set_num_threads(divide_cores(distributed.world_size())[1])
+        if device.type == "cpu":
+            keep_freed_memory()
+            if "OMP_NUM_THREADS" not in os.environ:
+                torch.set_num_threads(divide_cores(distributed.world_size())[1])
         main = distributed.is_main()
         with RunLock(run_dir) if main else contextlib.nullcontext():
             if main:

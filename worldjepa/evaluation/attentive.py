@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from worldjepa.model.layers.attention import attend
 from worldjepa.model.layers.block import NORM_EPS, Block, Mlp, init_transformer, run_blocks
 from worldjepa.model.layers.linear import Linear
+from worldjepa.model.layers.mixing import attend
 
 NARROWEST = 16  # width of an attention head
 

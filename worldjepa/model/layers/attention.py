@@ -8,17 +8,14 @@ values of past steps can be kept (``cache.py``) and reused exactly.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from worldjepa.model.layers.cache import KeyValues, Past
 from worldjepa.model.layers.linear import Linear
-from worldjepa.model.layers.precision import bf16_products
+from worldjepa.model.layers.mixing import attend
 from worldjepa.model.layers.rope import Rotary, rotate
 
-CACHED_SCORES = 1 << 21  # attention scores made at a time in bf16: they stay in a cache close to the core
-PLAIN_SCORES = 1 << 24  # a head with more is left to SDPA, which keeps no scores for the backward pass
 PADDING = -1  # step id of a token that nobody sees
 
 
@@ -120,31 +117,6 @@ def visible(
     return seen.unsqueeze(-3)
 
 
-def attend(
-    q: Float[Tensor, "b heads n dh"],
-    k: Float[Tensor, "b heads m dh"],
-    v: Float[Tensor, "b heads m dh"],
-    mask: Tensor | None = None,
-) -> Float[Tensor, "b heads n dh"]:
-    """Softmax attention by the faster of two equal ways for the device, precision and size at hand.
-
-    On a CPU that multiplies bf16 natively, plain products with a softmax between beat
-    ``scaled_dot_product_attention`` in bf16, forward and backward, as long as the scores stay in its cache:
-    so they are made for a few heads at a time.
-    """
-    scores = q.shape[-2] * k.shape[-2]
-    bf16 = q.device.type == "cpu" and q.dtype == torch.bfloat16
-    if not bf16 or scores > PLAIN_SCORES or torch.compiler.is_compiling() or not bf16_products():
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    q = q * q.shape[-1] ** -0.5
-    heads = max(1, CACHED_SCORES // scores)
-    if mask is not None or heads >= q.shape[0] * q.shape[1]:
-        return _softmax(q @ k.transpose(-1, -2), mask) @ v
-    parts = zip(*(x.flatten(0, 1).split(heads) for x in (q, k, v)), strict=True)
-    mixed = torch.cat([(a @ b.transpose(-1, -2)).softmax(dim=-1) @ c for a, b, c in parts])
-    return mixed.unflatten(0, q.shape[:2])
-
-
 def _attend_past(
     q: Float[Tensor, "heads r n dh"], past: Past, own: KeyValues
 ) -> Float[Tensor, "heads r n dh"]:
@@ -167,9 +139,3 @@ def _attend_past(
     theirs, mine = weights.split([scores.shape[-1], own_scores.shape[-1]], dim=-1)
     mixed = theirs.unflatten(1, (rows, -1)).flatten(2, 3) @ past.shared.values
     return mixed.view_as(q) + mine @ own.values
-
-
-def _softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
-    if mask is not None:  # finite, so that a row that sees nothing stays free of NaN
-        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-    return scores.softmax(dim=-1)

@@ -19,3 +19,9 @@ def compute_dtype(x: Tensor) -> torch.dtype:
 def bf16_products() -> bool:
     """Return whether this CPU multiplies bf16 matrices natively (AVX-512 BF16 or AMX)."""
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+@functools.cache
+def amx_products() -> bool:
+    """Return whether this CPU multiplies tiles of bf16 matrices (AMX)."""
+    return bool(torch.cpu._is_amx_tile_supported())
