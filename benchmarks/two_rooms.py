@@ -5,7 +5,9 @@
 Trains every row of the table once for each seed (``python -m worldjepa.train +experiment=two_rooms`` with
 the row's settings; finished runs are kept, stopped ones continued), puts each model to tasks of its own
 (``python -m worldjepa.plan``) under every protocol of the row, and pools. Then, for the first row's first
-seed, one setting of the planner after the other. Runs one command at a time: nothing else should run beside.
+seed, one setting of the planner after the other. Rows and choices that are not asked for (``--rows``,
+``--choice-episodes 0``) stay in the table of ``--out`` as they were measured; each row names its commit. Runs
+one command at a time: nothing else should run beside.
 """
 
 from __future__ import annotations
@@ -125,6 +127,14 @@ def _minutes(run_dir: Path) -> float:
     return (last.stat().st_mtime - (run_dir / "environment.json").stat().st_mtime) / 60
 
 
+def measured_before(out: str | None) -> dict[str, Any]:
+    """Return the cases of the table that stands at ``out``, if there is one."""
+    path = Path(f"{out}.json")
+    if out is None or not path.exists():
+        return {"rows": {}, "choices of": "", "choices": {}}
+    return json.loads(path.read_text())["cases"]
+
+
 def pooled(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Add up the episodes of several judgements: the planner's, each baseline's, in all and by group."""
     result: dict[str, Any] = {"planner": _players(found)}
@@ -177,6 +187,8 @@ def markdown(cases: dict[str, Any], circumstances: dict[str, str]) -> str:
     lines += ["", "Settings beyond `+experiment=two_rooms`:", ""]
     lines += [f"- {name}: `{' '.join(row['settings']) or 'none'}`" for name, row in cases["rows"].items()]
     lines += [f"- {name}: `{' '.join(words) or 'none'}`" for name, words in PROTOCOLS.items()]
+    lines += ["", "Each row was measured at:", ""]
+    lines += [f"- {name}: {row['measured']}" for name, row in cases["rows"].items()]
     return "\n".join(lines) + "\n" + (_choices(cases) if cases["choices"] else "")
 
 
@@ -208,15 +220,17 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     table = Table(options.folder, options.episodes)
     first, seed = options.rows[0], options.seeds[0]
-    cases: dict[str, Any] = {
-        "rows": {name: table.row(name, options.seeds, options.protocols) for name in options.rows},
-        "choices of": f"{first}, seed {seed}",
-        "choices": {},
-    }
-    if options.choice_episodes:
-        cases["choices"] = table.choices(first, seed, options.choice_episodes, options.protocols)
     command = "python -m benchmarks.two_rooms " + shlex.join(sys.argv[1:] if argv is None else argv)
     circumstances = describe(command.strip(), 1, "wall")
+    measured = ", ".join(circumstances[key] for key in ("commit", "date", "processor", "versions"))
+    cases = measured_before(options.out)
+    for name in options.rows:
+        row = table.row(name, options.seeds, options.protocols)
+        cases["rows"][name] = row | {"measured": measured}
+    cases["rows"] = {name: cases["rows"][name] for name in ROWS if name in cases["rows"]}
+    if options.choice_episodes:
+        cases["choices of"] = f"{first}, seed {seed} ({measured})"
+        cases["choices"] = table.choices(first, seed, options.choice_episodes, options.protocols)
     text = markdown(cases, circumstances)
     print(text)
     if options.out:
