@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from worldjepa.build import build_model
 from worldjepa.build_objective import build_objective, build_strategies
@@ -14,7 +14,14 @@ from worldjepa.model.masking import draw_masks
 from worldjepa.settings.compose import compose, fill
 from worldjepa.types import Batch
 
-FUSED = {torch.ops.mkldnn._linear_pointwise: lambda x, w, *_, out_val=None, **__: 2 * math.prod(x) * w[0]}
+ATEN = torch.ops.aten
+CPU_KERNELS = {  # which not every version of torch counts
+    torch.ops.mkldnn._linear_pointwise: lambda x, w, *_, **__: 2 * math.prod(x) * w[0],
+    ATEN._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
+    ATEN._scaled_dot_product_flash_attention_for_cpu_backward: (
+        lambda g, q, k, v, *_, **__: sdpa_backward_flop_count(g, q, k, v)
+    ),
+}
 DRAWS = 16  # of masks, whose sizes differ
 
 
@@ -34,7 +41,7 @@ def flops_per_step(words: Sequence[str]) -> float:
     total = 0
     for step in range(draws):
         masks = draw_masks(strategies, grid, 2, seed=config.seed, step=step)
-        with FlopCounterMode(display=False, custom_mapping=FUSED) as counter:
+        with FlopCounterMode(display=False, custom_mapping=CPU_KERNELS) as counter:
             objective.total(objective(clips, masks)[0]).backward()
         total += counter.get_total_flops()
     return total / draws * batch / 2

@@ -12,7 +12,6 @@ quartiles are reported. On a machine that is busy otherwise, use ``--threads 1 -
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from dataclasses import dataclass, field
 
@@ -20,6 +19,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.flops import CPU_KERNELS
 from benchmarks.machine import describe
 from benchmarks.public_loop import PublicStep, public_model
 from benchmarks.stopwatch import CLOCKS, Stopwatch, peak_flops
@@ -40,7 +40,6 @@ from worldjepa.types import Masks
 PARTS = ("target", "context", "predictor", "loss", "backward", "optimizer", "ema")
 TOLERANCE = {"ours fp32": 1e-5, "ours bf16": 2e-2}
 MOMENTUM = 0.99925
-FUSED = {torch.ops.mkldnn._linear_pointwise: lambda x, w, *_, out_val=None, **__: 2 * math.prod(x) * w[0]}
 OPTIM = OptimConfig(lr=1e-4, warmup=0.0, schedule="constant", weight_decay=(0.04, 0.04))
 
 
@@ -159,7 +158,7 @@ def measure(case: Case, *, rounds: int, clock: str) -> tuple[dict[str, Measured]
         for name in order:
             result, watch = results[name], Stopwatch(clock)
             if index == 0:
-                with FlopCounterMode(display=False, custom_mapping=FUSED) as counter:
+                with FlopCounterMode(display=False, custom_mapping=CPU_KERNELS) as counter:
                     result.losses.append(steps[name](frames, masks, watch))
                 result.flops = counter.get_total_flops()
                 continue
