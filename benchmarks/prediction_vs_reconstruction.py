@@ -12,6 +12,7 @@ ones continued; ``--minutes`` begins no run after so many, and the table is made
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import shlex
 import statistics
@@ -102,6 +103,7 @@ def carry_out(run: Run, folder: Path, corpora: Path | None) -> dict[str, Any] | 
     return found_in(run_dir)
 
 
+@functools.cache
 def prepared(corpus: Path, folder: Path, size: int) -> Path:
     """Return a store of the corpus with its frames as they are: the same samples, and nothing to decode."""
     store = folder / f"store-{corpus.name}"

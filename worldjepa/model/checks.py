@@ -1,4 +1,4 @@
-"""What ``rollout`` and ``start`` refuse, in words: which shapes came, which were expected, what to pass."""
+"""What ``rollout`` and its kin refuse, in words: which shapes came, which were expected, what to pass."""
 
 from __future__ import annotations
 
@@ -6,6 +6,17 @@ import torch
 from torch import Tensor
 
 from worldjepa.model.step_predictor import StepPredictor
+
+
+def check_trained(predictor: StepPredictor | None, what: str) -> StepPredictor:
+    """Return the predictor that ``what`` needs; raise ``ValueError`` if the model has none."""
+    if predictor is None:
+        raise ValueError(
+            f"{what} needs a model trained with actions, and this one was trained from video alone; "
+            "train one from episodes (python -m worldjepa.train +experiment=two_rooms, or "
+            "+experiment=gym env.id=ID model.frozen=RUN to keep this encoder). encode(frames) works"
+        )
+    return predictor
 
 
 def check_actions(actions: Tensor, rows: int, predictor: StepPredictor) -> None:
@@ -55,6 +66,22 @@ def check_context(
         if not q or proprioception.shape != (b, t, q):
             expected = f"[b t q] = {(b, t, q)}" if q else "left out: the model was trained without it"
             raise ValueError(f"proprioception must be {expected}, got {tuple(proprioception.shape)}")
+
+
+def check_action(action: Tensor, rows: int, predictor: StepPredictor) -> None:
+    """Raise ``ValueError`` unless ``action`` is one action block for each of ``rows`` rows."""
+    expected = (rows, predictor.action_dim)
+    if action.shape != expected:
+        raise ValueError(f"action must be [b a] = {expected}, got {tuple(action.shape)}")
+
+
+def check_latent(latent: Tensor, pending: Tensor) -> None:
+    """Raise ``ValueError`` unless ``latent`` can stand in the place of ``pending``."""
+    if latent.shape != pending.shape:
+        raise ValueError(
+            f"latent must be [b p d] = {tuple(pending.shape)}, got {tuple(latent.shape)}; "
+            "encode(frames)[:, -1] gives one"
+        )
 
 
 def check_rows(rows: Tensor, latents: Tensor, batch: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import timm
 import torch
 from einops import rearrange
 from jaxtyping import Float
@@ -20,6 +19,8 @@ def timm_settings(name: str) -> Any:
 
     ``name`` must be plain, with or without a tag: it never names a place to download code or weights from.
     """
+    import timm  # only now: it takes as long to import as all of ours
+
     try:
         return timm.get_pretrained_cfg(name) if timm.is_model(name) else None
     except RuntimeError:  # a tag that it does not have
@@ -41,6 +42,8 @@ class TimmBackbone(nn.Module):
     pixel_std: Tensor
 
     def __init__(self, name: str, *, image_size: int, pretrained: bool):
+        import timm
+
         super().__init__()
         registered = timm_settings(name)
         if registered is None:

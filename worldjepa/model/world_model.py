@@ -22,7 +22,14 @@ from torch import Tensor, nn
 from worldjepa.hub import push
 from worldjepa.model.action_predictor import ActionPredictor
 from worldjepa.model.action_stats import ActionStats
-from worldjepa.model.checks import check_actions, check_context, check_rows
+from worldjepa.model.checks import (
+    check_action,
+    check_actions,
+    check_context,
+    check_latent,
+    check_rows,
+    check_trained,
+)
 from worldjepa.model.encoder import VideoEncoder, normalise_latents
 from worldjepa.model.frames import as_unit_range, fit_frames, normalise_pixels, pieces
 from worldjepa.model.frozen import FrozenEncoder
@@ -31,7 +38,6 @@ from worldjepa.model.iris.tokenizer import FrameTokenizer
 from worldjepa.model.predictor import MaskedPredictor
 from worldjepa.model.pretrained import save_model
 from worldjepa.model.rollout import State, advance, begin, carried, futures, restart
-from worldjepa.model.step_predictor import StepPredictor
 
 Policy = Callable[[Tensor], Tensor]
 
@@ -167,7 +173,7 @@ class WorldModel(nn.Module):
         Raises:
             ValueError: actions of another shape, width or range.
         """
-        predictor = self._predictor("futures")
+        predictor = check_trained(self.predictor, "futures")
         check_actions(actions, len(state.pending), predictor)
         candidates = actions if actions.ndim == 4 else actions.unsqueeze(1)
         ahead = carried(predictor, state, candidates)
@@ -183,7 +189,7 @@ class WorldModel(nn.Module):
         proprioception: Shaped[Tensor, "..."] | None = None,
     ) -> State:
         """Read a context to predict from step by step; arguments and errors are those of ``rollout``."""
-        predictor = self._predictor("start")
+        predictor = check_trained(self.predictor, "start")
         check_context(latents, past_actions, lengths, proprioception, predictor)
         past = None if past_actions is None else self._scale(past_actions)
         return begin(predictor, latents, past, lengths=lengths, proprioception=proprioception)
@@ -194,12 +200,8 @@ class WorldModel(nn.Module):
         Raises:
             ValueError: an action of another shape.
         """
-        predictor = self._predictor("step")
-        if action.shape != (len(state.pending), predictor.action_dim):
-            raise ValueError(
-                f"action must be [b a] = {(len(state.pending), predictor.action_dim)}, "
-                f"got {tuple(action.shape)}"
-            )
+        predictor = check_trained(self.predictor, "step")
+        check_action(action, len(state.pending), predictor)
         ahead = carried(predictor, state, action[:, None, None])
         measured = None if ahead is None else ahead[:, 0, 0]
         return advance(predictor, state, self._scale(action), self.normalise, measured)
@@ -215,11 +217,7 @@ class WorldModel(nn.Module):
         Raises:
             ValueError: a latent of another shape.
         """
-        if latent.shape != state.pending.shape:
-            raise ValueError(
-                f"latent must be [b p d] = {tuple(state.pending.shape)}, got {tuple(latent.shape)}; "
-                "encode(frames)[:, -1] gives one"
-            )
+        check_latent(latent, state.pending)
         return state.seen(latent, proprioception)
 
     def restart(
@@ -240,7 +238,7 @@ class WorldModel(nn.Module):
         """
         check_rows(rows, latents, len(state.pending))
         fresh = self.start(latents, past_actions=past_actions, proprioception=proprioception)
-        return restart(self._predictor("restart"), state, rows, fresh)
+        return restart(check_trained(self.predictor, "restart"), state, rows, fresh)
 
     def imagine(self, latents: Shaped[Tensor, "..."], policy: Policy, *, horizon: int) -> Imagined:
         """Act in imagination: ``policy(latent [b p d]) -> [b a]`` sees the last latent, then each prediction.
@@ -293,15 +291,6 @@ class WorldModel(nn.Module):
         with tempfile.TemporaryDirectory() as folder:
             save_model(self, folder, facts=self.facts, licence=licence, name=repo_id)
             return push(Path(folder), repo_id, private=private, revision=revision)
-
-    def _predictor(self, what: str) -> StepPredictor:
-        if self.predictor is None:
-            raise ValueError(
-                f"{what} needs a model trained with actions, and this one was trained from video alone; "
-                "train one from episodes (python -m worldjepa.train +experiment=two_rooms, or "
-                "+experiment=gym env.id=ID model.frozen=RUN to keep this encoder). encode(frames) works"
-            )
-        return self.predictor
 
     def _scale(self, actions: Tensor) -> Tensor:
         actions = actions.to(self.device)

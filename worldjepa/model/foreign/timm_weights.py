@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.models import clean_state_dict
 from torch import Tensor, nn
 
 from worldjepa.model.foreign.contents import Foreign, ForeignError, Report
@@ -146,6 +145,8 @@ def _backbone(name: str, size: int, *, pretrained: bool) -> TimmBackbone:
 
 def _state(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
     """Return the state dict in a checkpoint: the EMA's where there is one, as timm does."""
+    from timm.models import clean_state_dict
+
     key = next((key for key in _EMA_FIRST if content.get(key) is not None), None)
     found = content if key is None else content[key]
     if not isinstance(found, Mapping) or not found or not all(isinstance(x, Tensor) for x in found.values()):
