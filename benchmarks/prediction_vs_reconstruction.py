@@ -6,7 +6,8 @@ Trains the same encoder by each method on the built-in corpus, of whose backgrou
 every frame (``python -m worldjepa.train +experiment=kinetics objective=METHOD``), and probes its frozen
 latents of held-out clips for the kind of motion. Every run has the same training compute: operations of a
 step are counted, and the steps chosen so that the total is the same. Runs that are finished are kept, stopped
-ones continued; ``--minutes`` begins no run after so many, and the table is made of what is there.
+ones continued; ``--minutes`` begins no run after so many, and the table is made of what is there. The methods
+that are not swept are measured at one share, with the first seed.
 """
 
 from __future__ import annotations
@@ -82,11 +83,11 @@ def equal_steps(steps: int) -> tuple[dict[str, int], dict[str, float]]:
 
 
 def plan(steps: dict[str, int], shares: Sequence[float], seeds: Sequence[int], others: bool) -> list[Run]:
-    """Return the runs, those that make a whole table of one seed first."""
-    cases = [(name, share) for share in shares for name in SWEPT]
-    if others:
-        cases += [(name, OTHERS_AT) for name in METHODS if name not in SWEPT]
-    return [Run(name, share, seed, steps[name]) for seed in seeds for name, share in cases]
+    """Return the runs: a whole table of one seed first, which the methods of one share are measured with."""
+    swept = [(name, share, seed) for seed in seeds for share in shares for name in SWEPT]
+    once = [(name, OTHERS_AT, seeds[0]) for name in METHODS if name not in SWEPT] if others else []
+    first = len(SWEPT) * len(shares)
+    return [Run(*case, steps[case[0]]) for case in (*swept[:first], *once, *swept[first:])]
 
 
 def carry_out(run: Run, folder: Path, corpora: Path | None) -> dict[str, Any] | None:

@@ -25,9 +25,10 @@ def found(trained):
 
 def test_the_first_seed_makes_a_whole_table_and_others_are_measured_once():
     runs = plan(dict.fromkeys(METHODS, 10), (0.0, 0.8), (0, 1), others=True)
-    each = len(SWEPT) * 2 + len(METHODS) - len(SWEPT)
-    assert len(runs) == len({run.name for run in runs}) == 2 * each
-    assert {run.seed for run in runs[:each]} == {0}
+    first = len(SWEPT) * 2 + len(METHODS) - len(SWEPT)
+    assert len(runs) == len({run.name for run in runs}) == first + len(SWEPT) * 2
+    assert {run.seed for run in runs[:first]} == {0}
+    assert {(run.method, run.seed) for run in runs[first:]} == {(method, 1) for method in SWEPT}
     assert {run.share for run in runs if run.method not in SWEPT} == {OTHERS_AT}
 
 
