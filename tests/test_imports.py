@@ -18,6 +18,7 @@ FLOORS: dict[str, float] = {
     "worldjepa.settings": 0,
     "worldjepa.hardware": 0,
     "worldjepa.refusals": 0,
+    "worldjepa.answering": 0,
     "worldjepa.plain_data": 0,
     "worldjepa.artifact": 0,
     "worldjepa.tensorfile": 1,
@@ -164,7 +165,7 @@ def test_environments_and_settings_meet_the_rest_in_registries_only(folder: str)
 
 def test_settings_and_data_know_no_torch():
     """The rooms that run before torch is loaded import it nowhere at their top."""
-    early = ["config", "settings.compose", "settings.usage", "hardware"]
+    early = ["config", "settings.compose", "settings.usage", "hardware", "answering"]
     script = (
         f"import sys\nfor name in {early}:\n    __import__('worldjepa.' + name)\n"
         "sys.exit('torch' in sys.modules)"

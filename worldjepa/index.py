@@ -9,37 +9,22 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
+from worldjepa.answering import answer, log_plainly
 from worldjepa.hardware import usable_cores
-from worldjepa.refusals import guarded, refuse
 from worldjepa.settings.commands import compose_index
 from worldjepa.settings.corpus import IndexConfig
-from worldjepa.settings.overrides import read_flags
-from worldjepa.settings.schema import ConfigError, to_dict
+from worldjepa.settings.schema import ConfigError
 from worldjepa.settings.usage import index_usage
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Index as the words of ``argv`` say and return the exit code: 2 for a mistake of the caller's."""
-    argv = list(sys.argv[1:] if argv is None else argv)
-    try:
-        flags = read_flags(argv)[0]
-        if flags.help:
-            sys.stdout.write(index_usage() + "\n")
-            return 0
-        config = compose_index(argv)
-        if flags.show:
-            sys.stdout.write(yaml.safe_dump(to_dict(config), sort_keys=False))
-            return 0
-    except ConfigError as error:
-        return refuse("index", error, 2)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
-    logging.getLogger("worldjepa").setLevel(logging.INFO)
-    return guarded("index", lambda: _index(config), interrupted="interrupted; the same command goes on")
+    goes_on = "interrupted; the same command goes on"
+    return answer("index", argv, index_usage, compose_index, _index, interrupted=goes_on)
 
 
 def _index(config: IndexConfig) -> int:
+    log_plainly(logging.INFO)
     # torch comes in only now: a wrong word was answered at once
     from worldjepa.data.clips.corpus import ensure_corpus
     from worldjepa.data.clips.listing import IMAGE_EXTENSIONS, list_files

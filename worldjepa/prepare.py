@@ -8,15 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
-
+from worldjepa.answering import answer, log_plainly
 from worldjepa.hardware import usable_cores
-from worldjepa.refusals import guarded, refuse
 from worldjepa.runlock import RunLock
 from worldjepa.settings.commands import compose_prepare
 from worldjepa.settings.corpus import PrepareConfig
-from worldjepa.settings.overrides import read_flags
-from worldjepa.settings.schema import ConfigError, to_dict
+from worldjepa.settings.schema import ConfigError
 from worldjepa.settings.usage import prepare_usage
 
 if TYPE_CHECKING:
@@ -25,22 +22,13 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prepare as the words of ``argv`` say and return the exit code: 2 for a mistake of the caller's."""
-    argv = list(sys.argv[1:] if argv is None else argv)
-    try:
-        flags = read_flags(argv)[0]
-        if flags.help:
-            sys.stdout.write(prepare_usage() + "\n")
-            return 0
-        config = compose_prepare(argv)
-        if flags.show:
-            sys.stdout.write(yaml.safe_dump(to_dict(config), sort_keys=False))
-            return 0
-    except ConfigError as error:
-        return refuse("prepare", error, 2)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
-    logging.getLogger("worldjepa").setLevel(logging.INFO)
-    run = _verify if config.prepare.verify else _prepare
-    return guarded("prepare", lambda: run(config), interrupted="interrupted; the same command goes on")
+    goes_on = "interrupted; the same command goes on"
+    return answer("prepare", argv, prepare_usage, compose_prepare, _work, interrupted=goes_on)
+
+
+def _work(config: PrepareConfig) -> int:
+    log_plainly(logging.INFO)
+    return _verify(config) if config.prepare.verify else _prepare(config)
 
 
 def _prepare(config: PrepareConfig) -> int:

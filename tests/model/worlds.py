@@ -1,10 +1,13 @@
 """Small world models with redrawn parameters, and the slow reference that rollouts are compared with."""
 
+import pytest
 import torch
 
 from worldjepa.model.action_predictor import ActionPredictor
 from worldjepa.model.encoder import VideoEncoder, normalise_latents
 from worldjepa.model.world_model import WorldModel
+
+CONDITIONS = pytest.mark.parametrize("conditioning", ["adaln", "tokens"])
 
 
 def redrawn(module, std=0.3, seed=0):

@@ -1,85 +1,17 @@
-"""Latent dynamics against a literal reference, where gradients go, and learning: one batch is overfitted."""
+"""Latent dynamics against a literal reference, term by term."""
 
-import copy
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.objectives.noise_windows import HEADS, PLAIN, windows, world
 from worldjepa.model.action_predictor import ActionPredictor
-from worldjepa.model.action_stats import ActionStats
-from worldjepa.model.encoder import VideoEncoder
 from worldjepa.model.frames import as_unit_range, normalise_pixels
-from worldjepa.model.frozen import FrozenEncoder
-from worldjepa.model.heads import PixelHead, ScalarHead, VectorHead
-from worldjepa.model.projector import Projector
-from worldjepa.model.world_model import WorldModel
 from worldjepa.objectives.dynamics import Draws, LatentDynamics
 from worldjepa.objectives.regularizers import covariance_term, sigreg_term, variance_term
 from worldjepa.types import Batch
-
-HEADS = ("reward", "termination", "proprioception", "pixels")
-PLAIN = {"prediction": 1.0, "rollout": 1.0}
-
-
-def world(*, target="ema", pooled=False, frozen=False, heads=(), latent_norm="layer", proprioception=0):
-    """Build a world model over 2 x 2 patches (or one pooled latent), actions of 2 numbers in blocks of 2."""
-    torch.manual_seed(0)
-    projector = Projector(dim=24, num_tokens=4, latent_dim=24, hidden_dim=32) if pooled else None
-    settings = {
-        "dim": 24,
-        "depth": 1,
-        "num_heads": 2,
-        "patch_size": 8,
-        "tubelet_size": 1,
-        "attention": "step",
-    }
-    encoder = VideoEncoder(**settings, projector=projector)
-    grid = encoder.latent_grid(16, 16)
-    tokens = grid[0] * grid[1]
-    built = {
-        "reward": ScalarHead(latent_dim=24, num_tokens=tokens),
-        "termination": ScalarHead(latent_dim=24, num_tokens=tokens),
-        "proprioception": VectorHead(latent_dim=24, num_tokens=tokens, out_dim=3),
-        "pixels": PixelHead(latent_dim=24, grid=grid, image_size=16),
-    }
-    other = None
-    if target == "ema" and not frozen:
-        other = copy.deepcopy(encoder)
-        for parameter in other.parameters():
-            torch.nn.init.normal_(parameter, std=0.2)
-    stats = ActionStats(2)
-    stats.set(torch.tensor([0.5, 0.0]), torch.tensor([2.0, 1.0]))
-    return WorldModel(
-        encoder=FrozenEncoder(encoder) if frozen else encoder,
-        target_encoder=other,
-        predictor=ActionPredictor(
-            latent_dim=24,
-            action_dim=4,
-            grid=grid,
-            dim=24,
-            depth=2,
-            num_heads=2,
-            proprioception_dim=proprioception,
-        ),
-        heads={name: built[name] for name in heads},
-        action_stats=stats,
-        action_block=2,
-        image_size=16,
-        latent_norm=latent_norm,
-    ).train()
-
-
-def windows(rows=4, steps=4, seed=4):
-    draw = torch.Generator().manual_seed(seed)
-    return Batch(
-        frames=torch.randint(0, 256, (rows, steps, 3, 16, 16), generator=draw, dtype=torch.uint8),
-        actions=torch.randn(rows, steps - 1, 4, generator=draw),
-        rewards=torch.randn(rows, steps - 1, generator=draw),
-        terminated=torch.rand(rows, steps - 1, generator=draw) < 0.3,
-        proprioception=torch.randn(rows, steps, 3, generator=draw),
-    )
 
 
 @pytest.mark.parametrize("loss", ["l1", "l2", "cosine"])
@@ -160,45 +92,6 @@ def test_regularisers_see_the_encoders_latents_by_place_and_sigreg_by_step():
     torch.testing.assert_close(terms["sigreg"], torch.stack(apart).mean())
 
 
-def gradients(model, weights, names, **settings):
-    """Return which parts of a model get a gradient from the loss."""
-    objective = LatentDynamics(model, weights=weights, **settings)
-    objective.total(objective(windows())[0]).backward()
-    touched = lambda part: any(p.grad is not None and p.grad.abs().sum() > 0 for p in part.parameters())  # noqa: E731
-    return {name: touched(dict(model.named_modules())[name]) for name in names}
-
-
-def test_gradients_reach_what_is_trained_and_nothing_else():
-    parts = ("encoder", "predictor")
-    assert gradients(world(), PLAIN, (*parts, "target_encoder")) == dict.fromkeys(parts, True) | {
-        "target_encoder": False
-    }
-    assert gradients(world(frozen=True), PLAIN, parts) == {"encoder": False, "predictor": True}
-    for name in HEADS:
-        model = world(frozen=name != "reward", heads=(name,))
-        assert gradients(model, PLAIN | {name: 1.0}, (f"heads.{name}",))[f"heads.{name}"]
-    for name, reaches in (
-        ("reward", True),
-        ("termination", True),
-        ("proprioception", False),
-        ("pixels", False),
-    ):
-        model = world(heads=(name,))
-        objective = LatentDynamics(model, weights={"prediction": 1.0, name: 1.0})
-        objective(windows())[0][name].mean().backward()
-        assert any(p.grad is not None for p in model.encoder.parameters()) == reaches, name
-
-
-def test_without_a_target_the_gradient_goes_through_both_sides():
-    """The last latent is only ever a target: its frame moves the encoder all the same."""
-    model = world(target="none")
-    objective = LatentDynamics(model, loss="l2")
-    frames = normalise_pixels(as_unit_range(windows().frames)).requires_grad_()
-    objective.encode = lambda _: model.encoder(frames)  # type: ignore[method-assign]
-    objective(windows())[0]["prediction"].sum().backward()
-    assert frames.grad is not None and frames.grad[:, -1].abs().sum() > 0
-
-
 def test_heads_are_compared_with_what_the_block_led_to():
     model = world(heads=HEADS)
     batch = windows()
@@ -231,22 +124,6 @@ def test_what_is_left_out_does_not_depend_on_how_the_batch_is_divided():
     assert abs(share - 0.1) < 0.01
 
 
-def test_null_actions_and_unmeasured_proprioception_are_trained():
-    model = world(proprioception=3)
-    objective = LatentDynamics(model, weights=PLAIN, null_actions=0.5, rollout_steps=3)
-    terms, _ = objective(windows(), seed=1)
-    objective.total(terms).backward()
-    assert model.predictor is not None
-    for name in ("null_action", "null_proprioception"):
-        null = model.predictor.get_parameter(name)
-        assert null.grad is not None and null.grad.abs().sum() > 0
-    same = LatentDynamics(model, weights=PLAIN, null_actions=0.5, rollout_steps=3)(windows(), seed=1)[0]
-    other = LatentDynamics(model, weights=PLAIN, null_actions=0.5, rollout_steps=3)(windows(), seed=2)[0]
-    assert torch.equal(same["prediction"], terms["prediction"])
-    assert not torch.equal(other["prediction"], terms["prediction"])
-    assert torch.equal(other["rollout"], terms["rollout"])  # a rollout is given every action
-
-
 def test_the_gauges_get_copies_of_the_last_known_latent():
     from worldjepa.training.health import nearest_visible
 
@@ -271,39 +148,6 @@ def test_each_copy_of_the_projector_keeps_its_own_running_statistics():
         for part in (model.encoder, model.target_encoder)
     )
     assert ours.abs().sum() > 0 and theirs.abs().sum() > 0 and not torch.allclose(ours, theirs)
-
-
-def test_bf16_gives_nearly_the_loss_and_gradients_of_float32():
-    model = world(target="none", pooled=True, latent_norm="none")
-    objective = LatentDynamics(
-        model, weights=PLAIN | {"sigreg": 0.1, "inverse_dynamics": 1.0}, rollout_steps=3
-    )
-    parameters = [p for p in objective.parameters() if p.requires_grad]
-    exact = objective.total(objective(windows(16))[0])
-    wanted = torch.cat([g.flatten() for g in torch.autograd.grad(exact, parameters)])
-    with torch.autocast("cpu", torch.bfloat16):
-        rough = objective.total(objective(windows(16))[0])
-    found = torch.cat([g.flatten() for g in torch.autograd.grad(rough, parameters)])
-    assert rough.dtype == torch.float32
-    torch.testing.assert_close(rough, exact, rtol=0.02, atol=0)
-    assert F.cosine_similarity(wanted, found, dim=0) > 0.98
-
-
-@pytest.mark.parametrize("pooled", [False, True])
-def test_one_batch_is_overfitted_also_rolled_out(pooled):
-    model = world(pooled=pooled, latent_norm="none" if pooled else "layer")
-    objective = LatentDynamics(model, weights=PLAIN, rollout_steps=3, null_actions=0.0)
-    optimizer = torch.optim.AdamW(
-        [p for p in objective.parameters() if p.requires_grad], lr=3e-3, weight_decay=0
-    )
-    losses = []
-    for _ in range(100):
-        terms, _ = objective(windows())
-        optimizer.zero_grad()
-        objective.total(terms).backward()
-        optimizer.step()
-        losses.append(terms["rollout"].mean().item())
-    assert losses[-1] < 0.1 * losses[0]
 
 
 def test_what_is_missing_is_named():

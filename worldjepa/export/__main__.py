@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from worldjepa.refusals import guarded, refuse
+from worldjepa.answering import answer
 from worldjepa.settings.export import ExportConfig
 from worldjepa.settings.overrides import read_flags, read_words
 from worldjepa.settings.ranges import at_least, one_of
@@ -33,17 +33,13 @@ example:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Export as the words of ``argv`` say and return the exit code: 2 for a mistake of the caller's."""
-    argv = list(sys.argv[1:] if argv is None else argv)
-    try:
-        command, words = read_flags(argv)
-        if command.help:
-            print(USAGE)
-            return 0
-        read_words(command, words, ExportConfig, {})
-        config = _checked(command.settings)
-    except ConfigError as error:
-        return refuse("export", error, 2)
-    return guarded("export", lambda: _export(config))
+    return answer("export", argv, lambda: USAGE, _read, _export, shown=None)
+
+
+def _read(argv: list[str]) -> ExportConfig:
+    command, words = read_flags(argv)
+    read_words(command, words, ExportConfig, {})
+    return _checked(command.settings)
 
 
 def _checked(settings: list[tuple[str, Any]]) -> ExportConfig:
