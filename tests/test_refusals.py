@@ -1,4 +1,6 @@
 import errno
+import subprocess
+import sys
 
 import pytest
 
@@ -29,3 +31,11 @@ def test_a_fault_of_ours_keeps_its_traceback_and_a_result_passes():
     with pytest.raises(ConfigError):
         guarded("plan", raising(ConfigError("raised here, outside the library")))
     assert guarded("plan", lambda: 7) == 7
+
+
+def test_what_the_file_of_a_command_raises_is_one_line_too(tmp_path):
+    words = ["prepare.verify=true", f"out={tmp_path / 'nothing'}"]
+    command = [sys.executable, "-m", "worldjepa.prepare", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("worldjepa.prepare: ") and done.stderr.count("\n") == 1

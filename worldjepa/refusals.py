@@ -50,4 +50,8 @@ def _raised_by_us(error: BaseException) -> bool:
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
-    return frame is not None and str(frame.tb_frame.f_globals.get("__name__")).startswith("worldjepa.")
+    if frame is None:
+        return False
+    names = frame.tb_frame.f_globals
+    spec = names.get("__spec__")  # knows the name of a module that runs as __main__
+    return str(names.get("__name__") if spec is None else spec.name).startswith("worldjepa.")
