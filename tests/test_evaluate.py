@@ -1,6 +1,7 @@
 """``python -m worldjepa.evaluate`` as a user starts it, on tiny runs."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -50,6 +51,7 @@ def test_probes_are_one_name_a_list_or_a_set(video_run: Path):
     assert asked() == QUICK and asked("probe=all") == PROBES
     assert asked("probe=attentive") == ("attentive",)
     assert asked("probe=[knn, linear,knn]") == ("knn", "linear")
+    assert asked("probe=[attentive,quick,knn]") == ("attentive", *QUICK)
     for word, said in {
         "probe=linaer": "did you mean linear",
         "probe=[]": "expected one or more of linear",
@@ -59,6 +61,8 @@ def test_probes_are_one_name_a_list_or_a_set(video_run: Path):
     }.items():
         with pytest.raises(ConfigError, match=said):
             asked(word)
+    with pytest.raises(ConfigError, match=r"data\.val_root=clips: expected data.root beside it"):
+        asked("data.val_root=clips")
     with pytest.raises(ConfigError, match="no run is named"):
         compose_evaluation(["probe=knn"])
 
@@ -117,8 +121,49 @@ def test_what_cannot_be_probed_is_one_line(run: Path, tmp_path: Path, capsys: py
         shutil.copy(file, flat / f"{index}.mp4")
     assert main([f"run.dir={run}", "probe=linear", f"data.root={flat}"]) == 2
     assert "no training file has a label" in capsys.readouterr().err
+    inner = tmp_path / "cifar-10-batches-py"
+    inner.mkdir()
+    assert main([f"run.dir={run}", "probe=linear", f"data.root={inner}"]) == 2
+    assert "name the folder that holds cifar-10-batches-py" in capsys.readouterr().err
     assert main([f"run.dir={tmp_path}", "probe=linear"]) == 2
     assert "no run was trained there" in capsys.readouterr().err
+
+
+def test_what_few_clips_without_truth_allow_is_probed(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    clips = tmp_path / "clips"
+    for label in ("grow", "still"):
+        for part, count in (("train", 3), ("val", 1)):
+            folder = clips / part / label
+            folder.mkdir(parents=True)
+            for index, file in enumerate(sorted(Path(json_root(run)).glob(f"*/{label}/*.mp4"))[:count]):
+                shutil.copy(file, folder / f"{index}.mp4")
+    assert main([f"run.dir={run}", "probe=all", f"data.root={clips}"]) == 0
+    said, probes = capsys.readouterr().out, found(run)["probes"]
+    assert list(probes) == ["linear", "knn", "gauges", "anticipation"]
+    assert "no attentive: heads are fitted to 10 clips or more, got 6" in said
+    assert "vote of the 6 nearest" in probes["knn"]["note"]
+    assert probes["gauges"]["note"].startswith("of 2 clips") and "LiDAR: 1 to 2;" in probes["gauges"]["note"]
+    assert all(probe["note"].endswith(f"data.root={clips}") for probe in probes.values())
+    for name in ("segmentation", "detection", "regression", "surprise"):
+        assert f"no {name}: true masks, boxes and states are known of the built-in corpus" in said
+        assert main([f"run.dir={run}", f"probe={name}", f"data.root={clips}"]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("left", ['{"checkpoint": "step', "[]", "{}"])
+def test_what_a_damaged_evaluation_left_is_written_anew(left: str, run: Path):
+    (run / "evaluation.json").write_text(left)
+    assert main([f"run.dir={run}", "probe=knn", "eval.beside=[]"]) == 0
+    assert list(found(run)["probes"]) == ["knn"]
+
+
+def test_an_unfinished_run_is_said_to_be(run: Path, capsys: pytest.CaptureFixture[str]):
+    config = run / "config.yaml"
+    config.write_text(re.sub(r"(?m)^(  steps:) \d+", r"\1 1000", config.read_text(), count=1))
+    assert main([f"run.dir={run}", "probe=knn", "eval.beside=[]"]) == 0
+    assert "training is unfinished: " in capsys.readouterr().out
 
 
 def json_root(run: Path) -> str:
@@ -148,6 +193,8 @@ def test_a_world_models_state_and_gauges(world_run: Path, tmp_path: Path, capsys
     probes = found(run)["probes"]
     assert list(probes["regression"]["rows"]["encoder"]) == ["position.0", "position.1"]
     assert 1 <= probes["gauges"]["rows"]["encoder"]["RankMe"]["value"] <= 8
+    assert main([f"run.dir={run}", "probe=regression", "eval.clips=10"]) == 0
+    assert "True state: 10 observations to fit to" in capsys.readouterr().out
     assert main([f"run.dir={run}", "probe=linear"]) == 2
     assert "makes no sense for a world model" in capsys.readouterr().err
     assert main([f"run.dir={run}"]) == 0  # what makes none is left out, and said so
@@ -163,5 +210,5 @@ def test_real_clips_are_probed(run: Path, real_clips: Path, tmp_path: Path):
             for index in range(names):
                 shutil.copy(real_clips / clip, folder / f"{index}{Path(clip).suffix}")
     words = [f"run.dir={run}", f"data.root={tmp_path / 'real'}", "eval.segments=2", *FEW]
-    assert main([*words, "probe=[linear,knn,anticipation,gauges,segmentation]"]) == 0
+    assert main([*words, "probe=[linear,knn,anticipation,gauges]"]) == 0
     assert found(run)["probes"]["knn"]["rows"]["raw patches"]["accuracy"]["value"] == 1.0

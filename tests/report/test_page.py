@@ -183,6 +183,23 @@ def test_a_run_whose_videos_have_gone(videos: Path, tmp_path: Path):
     assert "gone" in missing(page) and "Masks of the first step" in found.headings
 
 
+def test_too_few_clips_for_a_probe_still_have_neighbours(corpus: Path, tmp_path: Path):
+    """One of ten labelled clips cannot be read: nine are too few to fit a probe to, and only for that."""
+    clips, folder = tmp_path / "clips", tmp_path / "run"
+    for part, count in (("train", 5), ("val", 2)):
+        for label in ("grow", "still"):
+            (clips / part / label).mkdir(parents=True)
+            files = sorted(corpus.glob(f"*/{label}/*.mp4")) * count
+            for index in range(count):
+                shutil.copy(files[index], clips / part / label / f"{index}.mp4")
+    assert train([*TINY, f"data.root={clips}", f"run.dir={folder}"]) == 0
+    (clips / "train" / "still" / "0.mp4").write_bytes(b"no video")
+    assert main([f"run.dir={folder}"]) == 0
+    page = (folder / "report.html").read_text()
+    assert "No attention of a probe: heads are fitted to 10 clips or more, got 9." in page
+    assert "Nearest neighbours</h3>" in page and "Missing or damaged" not in page
+
+
 def test_a_run_that_has_only_begun(tmp_path: Path):
     (tmp_path / "config.yaml").write_text("experiment: kinetics\ntrain: {steps: 100}\n")
     assert main([f"run.dir={tmp_path}"]) == 0

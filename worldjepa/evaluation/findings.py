@@ -58,10 +58,10 @@ class Finding:
 
     def table(self) -> Table:
         """Return the rows for the terminal; title and note are too long for what is as narrow."""
-        table = Table(box=box.SIMPLE_HEAD)
+        table = Table(box=box.SIMPLE_HEAD)  # where it is too narrow, intervals go below: no figure is cut off
         measures = list(dict.fromkeys(name for figures in self.rows.values() for name in figures))
         for heading in ("", *measures):
-            table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+            table.add_column(heading, justify="right" if heading else "left", overflow="fold")
         for name, figures in self.rows.items():
             table.add_row(name, *(figures[m].text() if m in figures else "" for m in measures))
         return table

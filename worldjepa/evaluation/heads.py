@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor, nn
 
+from worldjepa.evaluation.probes import NoProbeError
 from worldjepa.seeding import derive_seed
 
 WARMUP = 0.1  # of the steps
@@ -72,11 +73,11 @@ def fit_heads(
         device: where to train.
 
     Raises:
-        ValueError: fewer than 10 clips.
+        NoProbeError: fewer than 10 clips.
     """
     n = len(tokens)
     if n < 2 * FIFTH:
-        raise ValueError(f"heads are fitted to {2 * FIFTH} clips or more, got {n}")
+        raise NoProbeError(f"heads are fitted to {2 * FIFTH} clips or more, got {n}")
     held = (
         torch.randperm(n, generator=torch.Generator().manual_seed(derive_seed(schedule.seed, 0))) % FIFTH == 0
     )

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from worldjepa.evaluation.probes import NoProbeError
+
 PENALTIES = tuple(10.0**power for power in range(-8, 3))  # of ridge, as shares of the features' mean square
 HELD_BACK = 5  # every fifth row chooses the penalty
 
@@ -39,10 +41,10 @@ def fit_state_probe(latents: Float[Tensor, "n p d"], state: Float[Tensor, "n z"]
     """Fit by ridge regression; every fifth row chooses the penalty, then all rows count.
 
     Raises:
-        ValueError: fewer than 10 rows.
+        NoProbeError: fewer than 10 rows.
     """
     if len(latents) < 2 * HELD_BACK:
-        raise ValueError(f"a state probe is fitted to {2 * HELD_BACK} rows or more, got {len(latents)}")
+        raise NoProbeError(f"a state probe is fitted to {2 * HELD_BACK} rows or more, got {len(latents)}")
     held = torch.arange(len(latents)) % HELD_BACK == 0
     tried = [_fit(latents[~held], state[~held], penalty) for penalty in PENALTIES]
     scores = torch.stack([probe.rmse(latents[held], state[held]).square().sum() for probe in tried])

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from worldjepa.build import build_model, pick_device
 from worldjepa.config import WORLD_KINDS, TrainConfig
-from worldjepa.data.clips.cifar import cifar_clips, is_cifar
+from worldjepa.data.clips.cifar import FOLDER, cifar_clips, is_cifar
 from worldjepa.data.clips.corpus import ensure_corpus
 from worldjepa.data.clips.listing import FileList, training_and_held_out
 from worldjepa.data.clips.loader import ClipLoader, default_num_workers, evaluation_loader
@@ -26,6 +26,7 @@ from worldjepa.data.clips.scenes import CorpusSettings
 from worldjepa.data.clips.truth import clip_truth
 from worldjepa.evaluation.detection import Boxes
 from worldjepa.evaluation.latents import Latents, Way, read_latents, token_grid, ways_of
+from worldjepa.evaluation.probes import NoProbeError
 from worldjepa.evaluation.segmentation import cell_masks
 from worldjepa.loading import find_checkpoint, load
 from worldjepa.model.world_model import WorldModel
@@ -103,9 +104,11 @@ class Subject:
         """The files to fit to and to judge by; None for CIFAR-10."""
         data = self.asked.data
         if data.root is not None:
-            return (
-                None if is_cifar(data.root) else training_and_held_out(data.root, data.layout, data.val_root)
-            )
+            if is_cifar(data.root):
+                return None
+            if Path(data.root).name == FOLDER and is_cifar(Path(data.root).parent):
+                raise ValueError(f"data.root={data.root}: name the folder that holds {FOLDER}")
+            return training_and_held_out(data.root, data.layout, data.val_root)
         found = find_data(self.run)
         return found.sources[0].files, found.held_out
 
@@ -123,11 +126,11 @@ class Subject:
         return Part(self._some(fit), True), Part(self._some(judge), False, *views)
 
     def frames(self, most: int) -> UInt8[Tensor, "n f c y x"]:
-        """Return some held-out centre clips (where none are, of those to train on), labelled or not."""
+        """Return some held-out centre clips, labelled or not; of less than two, some of those to train on."""
         if self.files is None:
             return torch.cat([batch.frames for batch in self._cifar(False, most)])
         fit, judge = self.files
-        with self.open(Part(self._some(judge if len(judge) else fit, most), False)) as clips:
+        with self.open(Part(self._some(judge if len(judge) > 1 else fit, most), False)) as clips:
             return torch.cat([batch.frames for batch in clips])
 
     @cached_property
@@ -188,9 +191,21 @@ class Subject:
 
     @cached_property
     def corpus(self) -> Path:
-        """The built-in corpus: the variant that the run was trained on, or the usual one."""
-        root = self.run.data.root
-        return Path(root) if root is not None and (Path(root) / ABOUT).is_file() else ensure_corpus()
+        """The built-in corpus: the variant that ``data.root`` or the run was trained on, or the usual one.
+
+        Raises:
+            NoProbeError: ``data.root`` is something else, of which no truth is known.
+        """
+        asked = self.asked.data.root
+        root = self.run.data.root if asked is None else asked
+        if root is not None and (Path(root) / ABOUT).is_file():
+            return Path(root)
+        if asked is not None:
+            raise NoProbeError(
+                "true masks, boxes and states are known of the built-in corpus and not of data.root="
+                f"{asked}; leave data.root out to be measured there"
+            )
+        return ensure_corpus()
 
     @cached_property
     def corpus_settings(self) -> CorpusSettings:
@@ -202,8 +217,10 @@ class Subject:
     @cached_property
     def scenes(self) -> tuple[Latents, Latents]:
         """Latents of the corpus's clips to fit to and to judge by, one view of each."""
-        mine = self.asked.data.root is None and self.run.data.root in (None, str(self.corpus))
-        if mine and not self.run.data.sources and self.parts[1].views == 1:
+        asked = self.asked.data
+        root = self.run.data.root if asked.root is None else asked.root
+        mine = root in (None, str(self.corpus)) and asked.val_root is None and not self.run.data.sources
+        if mine and self.parts[1].views == 1:
             return self.clips
         files = training_and_held_out(self.corpus)
         parts = (Part(self._some(fit), train) for fit, train in zip(files, (True, False), strict=True))

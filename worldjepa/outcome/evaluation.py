@@ -6,13 +6,15 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from worldjepa.artifact import write_file
+from worldjepa.artifact import checkpoint_step, write_file
 from worldjepa.config import TrainConfig
+from worldjepa.data.clips.badfiles import NoGoodFileError
 from worldjepa.evaluation.findings import Finding
 from worldjepa.evaluation.foresight import NoForesightError
 from worldjepa.evaluation.probes import NoProbeError
@@ -28,12 +30,13 @@ from worldjepa.outcome.probe_judge import (
     judge_states,
 )
 from worldjepa.outcome.world_judge import judge_world_gauges, judge_world_states
+from worldjepa.plain_data import PlainDataError, read_json
 from worldjepa.settings.evaluation import EvaluateConfig
 from worldjepa.settings.schema import ConfigError, to_dict
 
 logger = logging.getLogger(__name__)
 RESULT = "evaluation.json"
-WIDE = 132  # characters of a line in a file
+WIDE = 160  # characters of a line in a file
 
 Judge = Callable[[Subject], Finding]
 OF_VIDEO: dict[str, Judge] = {
@@ -64,6 +67,9 @@ def evaluate_run(config: EvaluateConfig, run: TrainConfig) -> dict[str, Any]:
     judges = OF_WORLDS if subject.is_world else OF_VIDEO
     by_name = config.probe not in ("quick", "all")
     console = _console()
+    done, total = checkpoint_step(subject.checkpoint), run.train.steps
+    if done is not None and total is not None and done < total:
+        console.print(f"training is unfinished: {done:,} of {total:,} steps")
     result = _earlier(subject)
     names = [name for name in config.probes if by_name or name in judges]
     if len(names) < len(config.probes):
@@ -74,16 +80,18 @@ def evaluate_run(config: EvaluateConfig, run: TrainConfig) -> dict[str, Any]:
         began = time.perf_counter()
         try:
             finding = _judge(name, judges, subject)
-        except (ConfigError, NoProbeError, NoForesightError) as error:
+        except (ConfigError, NoProbeError, NoForesightError, NoGoodFileError) as error:
             if by_name:
                 raise
             console.print(f"no {name}: {error}", markup=False, soft_wrap=True)
             continue
         seconds = round(time.perf_counter() - began, 1)
+        if config.data.root is not None:
+            finding = replace(finding, note=f"{finding.note}; data.root={config.data.root}")
         result["probes"][name] = {**finding.to_dict(), "seconds": seconds, "settings asked": to_dict(config)}
         console.print(f"\n{finding.title}", markup=False, soft_wrap=True)
         console.print(finding.table())
-        console.print(f"  ({finding.note})", markup=False)
+        console.print(f"  ({finding.note})", markup=False, soft_wrap=True)
         write_file(subject.run_dir / RESULT, json.dumps(result, indent=2) + "\n")
     console.print(f"result: {subject.run_dir / RESULT}", markup=False, soft_wrap=True)
     return result
@@ -105,8 +113,13 @@ def _earlier(subject: Subject) -> dict[str, Any]:
     fresh = {"run": str(subject.run_dir), "checkpoint": subject.checkpoint.name, "probes": {}}
     if not path.exists():
         return fresh
-    known = json.loads(path.read_text(encoding="utf-8"))
-    return known if known.get("checkpoint") == subject.checkpoint.name else fresh
+    try:
+        known = read_json(path)
+    except PlainDataError as error:
+        logger.warning("an earlier evaluation is damaged and written anew: %s", error)
+        return fresh
+    whole = isinstance(known, dict) and isinstance(known.get("probes"), dict)
+    return known if whole and known.get("checkpoint") == subject.checkpoint.name else fresh
 
 
 def _console() -> Console:

@@ -14,6 +14,7 @@ from worldjepa.evaluation import gauges
 from worldjepa.evaluation.findings import Figure, Finding
 from worldjepa.evaluation.foresight import check_foresight
 from worldjepa.evaluation.latents import UNTRAINED, encoder_name
+from worldjepa.evaluation.probes import NoProbeError
 from worldjepa.evaluation.surprise import (
     Windows,
     frame_curve,
@@ -31,14 +32,21 @@ FIRST_TWIN = 1000  # number of the first pair: how surprise is measured was chos
 
 
 def judge_gauges(subject: Subject) -> Finding:
-    """Take the gauges of the target encoder, beside those before training."""
+    """Take the gauges of the target encoder, beside those before training.
+
+    Raises:
+        NoProbeError: fewer than two clips.
+    """
     frames = subject.frames(GAUGED)
+    if len(frames) < 2:
+        raise NoProbeError(f"gauges are taken of 2 clips or more, got {len(frames)}")
     views = _views(subject, frames)
     models = {encoder_name(subject.model): subject.model, UNTRAINED: subject.untrained}
     rows = {name: _gauges(model, frames, views) for name, model in models.items()}
+    most = min(len(frames), subject.model.encoder.latent_dim)
     note = (
-        f"of {len(frames)} held-out clips, {VIEWS} augmented views of each; RankMe and LiDAR: 1 to the width "
-        f"{subject.model.encoder.latent_dim}; alignment: of two views of one clip, then of different clips"
+        f"of {len(frames)} clips, {VIEWS} augmented views of each; RankMe and LiDAR: 1 to {most}; alignment: "
+        "of two views of one clip, then of different clips"
     )
     return Finding("Gauges of the latents", rows, note)
 

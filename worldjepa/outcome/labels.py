@@ -63,13 +63,17 @@ def labelled(train: FileList, held_out: FileList) -> tuple[FileList, FileList]:
     """
     train = train.take(i for i, label in enumerate(train.labels) if label >= 0)
     if not len(train):
-        raise NoProbeError("no training file has a label")
+        raise NoProbeError(
+            "no training file has a label; labels are the names of two class folders or more, or stand in a "
+            "CSV of 'path label'"
+        )
     classes = set(train.labels)
     held_out = held_out.take(i for i, label in enumerate(held_out.labels) if label in classes)
     if len(classes) < 2 or len(set(held_out.labels)) < 2:
         raise NoProbeError(
             f"it takes two classes or more; {len(train)} labelled training files have {len(classes)}, and "
-            f"{len(held_out)} files held out of these classes have {len(set(held_out.labels))}"
+            f"{len(held_out)} files held out of these classes have {len(set(held_out.labels))}; "
+            "data.val_root names others to hold out"
         )
     return train, held_out
 

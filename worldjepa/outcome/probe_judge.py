@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -16,13 +16,14 @@ from worldjepa.evaluation.foresight import check_foresight
 from worldjepa.evaluation.heads import Schedule, apply, fit_heads
 from worldjepa.evaluation.intervals import bootstrap
 from worldjepa.evaluation.latents import Latents, anticipation_ways
-from worldjepa.evaluation.probes import Features, knn_probe, linear_probe
+from worldjepa.evaluation.probes import NEIGHBOURS, Features, knn_probe, linear_probe
 from worldjepa.evaluation.segmentation import iou_figure, segment
 from worldjepa.evaluation.states import fit_state_probe
 from worldjepa.hardware import cpu_has_bf16
 from worldjepa.outcome.evaluated import Subject
 
 CHANCE = "chance"
+LEAST_SPREAD = 1e-12  # sum of squares of a component that varies
 
 
 def judge_linear(subject: Subject) -> Finding:
@@ -33,7 +34,8 @@ def judge_linear(subject: Subject) -> Finding:
 
 def judge_knn(subject: Subject) -> Finding:
     """Read the labels from the nearest training clips."""
-    note = "vote of the 10 nearest training clips by cosine similarity; 95 % Wilson interval"
+    nearest = min(NEIGHBOURS, len(subject.clips[0].labels))
+    note = f"vote of the {nearest} nearest training clips by cosine similarity; 95 % Wilson interval"
     return _labels(subject, knn_probe, "Labels by k-NN", note)
 
 
@@ -120,23 +122,34 @@ def judge_states(subject: Subject) -> Finding:
         probe = fit_state_probe(*_one_step(tokens, true_fit.state))
         latents, state = _one_step(judge.tokens[way], true_judge.state)
         rows[way] = r_squared(probe(latents), state, names)
-    note = "R2 of a ridge fit; 1 is exact, 0 a constant guess; 95 % interval over clips"
+    note = r_squared_note("clips", rows, names)
     return Finding(f"State of the built-in corpus{_counts(fit, judge)}", rows, note)
 
 
 def r_squared(guess: Tensor, state: Tensor, names: tuple[str, ...]) -> dict[str, Figure]:
-    """Return the share of each component's variance that a guess [n z] explains, with its interval."""
+    """Return the share of each component's variance that a guess [n z] explains, with its interval.
+
+    A component that does not vary is left out: there is nothing to explain.
+    """
     missed = (guess.double() - state.double()).square()
     away = (state.double() - state.double().mean(dim=0)).square()
 
     def explained(index: int, ids: Tensor) -> float:
-        return float(1 - missed[ids, index].sum() / away[ids, index].sum().clamp_min(1e-12))
+        return float(1 - missed[ids, index].sum() / away[ids, index].sum().clamp_min(LEAST_SPREAD))
 
     every = torch.arange(len(state))
     return {
         name: Figure(explained(i, every), *bootstrap(lambda ids, i=i: explained(i, ids), len(state)))
         for i, name in enumerate(names)
+        if away[:, i].sum() > LEAST_SPREAD
     }
+
+
+def r_squared_note(units: str, rows: Mapping[str, Mapping[str, Figure]], names: tuple[str, ...]) -> str:
+    """Say what ``r_squared`` is, and which of ``names`` it left out."""
+    still = [name for name in names if not any(name in figures for figures in rows.values())]
+    left_out = f"; the same everywhere here and left out: {', '.join(still)}" if still else ""
+    return f"R2 of a ridge fit; 1 is exact, 0 a constant guess; 95 % interval over {units}{left_out}"
 
 
 def _attentive_schedule(subject: Subject) -> Schedule:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -10,7 +12,7 @@ from worldjepa.evaluation.gauges import rankme, straightness, variance
 from worldjepa.evaluation.latents import CONTEXT, RAW, UNTRAINED, Way, encoder_name, raw_patches
 from worldjepa.evaluation.states import fit_state_probe
 from worldjepa.outcome.evaluated import Subject
-from worldjepa.outcome.probe_judge import r_squared
+from worldjepa.outcome.probe_judge import r_squared, r_squared_note
 from worldjepa.run_episodes import EpisodeData, find_episodes, windows_in_order
 from worldjepa.settings.schema import ConfigError
 
@@ -35,7 +37,7 @@ def judge_world_states(subject: Subject) -> Finding:
     rows = {}
     for way in ways:
         rows[way] = r_squared(fit_state_probe(fit[way], state)(judge[way]), truth, names)
-    note = "R2 of a ridge fit; 1 is exact, 0 a constant guess; 95 % interval over observations"
+    note = r_squared_note("observations", rows, names)
     return Finding(f"True state: {len(state)} observations to fit to, {len(truth)} to judge by", rows, note)
 
 
@@ -75,7 +77,8 @@ def _ways(subject: Subject) -> dict[str, Way]:
 def _observed(
     subject: Subject, data: EpisodeData, ids: list[int], count: int, ways: dict[str, Way]
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Return about ``count`` observations, spread over the episodes, in every way, and their true states."""
+    """Return at most ``count`` observations, spread over episodes, in every way, and their true states."""
+    ids = _spread(ids, count)
     stride = max(1, int(data.episodes.lengths[ids].sum()) // count)
     found: dict[str, list[Tensor]] = {way: [] for way in ways}
     states = []
@@ -85,7 +88,15 @@ def _observed(
             states.append(batch.state[:, 0])
             for name, way in ways.items():
                 found[name].append(way(batch.frames)[:, 0].float().cpu())
-    return {name: torch.cat(parts) for name, parts in found.items()}, torch.cat(states)
+    state = torch.cat(states)
+    kept = torch.tensor(_spread(range(len(state)), count))
+    return {name: torch.cat(parts)[kept] for name, parts in found.items()}, state[kept]
+
+
+def _spread(ids: Sequence[int], most: int) -> list[int]:
+    """Return at most so many of ``ids``, evenly over all."""
+    count = min(most, len(ids))
+    return [ids[place * len(ids) // count] for place in range(count)]
 
 
 def _frames(subject: Subject, data: EpisodeData, steps: int) -> Tensor:

@@ -32,7 +32,7 @@ figure{margin:0 0 1.2rem;min-width:0}
 .charts figure{margin:0;max-width:30rem}
 .pictures,.probes{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,33rem),1fr));
 gap:0 1.5rem;align-items:start}
-.probes>div{min-width:0}
+.probes>div{min-width:0;margin-bottom:.6rem}
 svg{display:block;width:100%;height:auto}
 svg text{font:11px system-ui,sans-serif;fill:var(--pale)}
 svg .up{text-anchor:end}svg .across{text-anchor:middle}
@@ -57,7 +57,7 @@ vertical-align:top;white-space:nowrap}
 thead th{color:var(--pale)}
 th:first-child{text-align:left;padding-left:0}
 .words td,.words th,.gauges td:last-child,.gauges th:last-child{text-align:left}
-.words td,.words tbody th{white-space:normal;overflow-wrap:anywhere}
+.words td{white-space:normal;overflow-wrap:anywhere;min-width:4.5em}
 pre{background:var(--page);border:1px solid var(--edge);border-radius:6px;padding:.7rem;overflow-x:auto;
 font-size:.85rem;line-height:1.45;margin:.4rem 0;white-space:pre-wrap}
 summary{cursor:pointer;color:var(--c0);margin:.5rem 0}

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from worldjepa.build_objective import LATENT, build_objective, build_strategies
 from worldjepa.config import TrainConfig
+from worldjepa.data.clips.badfiles import NoGoodFileError
 from worldjepa.data.clips.listing import FileList
 from worldjepa.data.clips.loader import default_num_workers
 from worldjepa.evaluation.attentive import AttentiveProbe, scaled_heads
@@ -150,21 +151,18 @@ def _attention(
     """Fit an attentive probe of one block to the labels, and show what its query attends to."""
     try:
         fit, _ = labelled(data.sources[0].files, data.held_out)
-    except NoProbeError as error:
+        known = _read(config, model, _spread(fit, _affordable(config, model, most)))
+        dim, classes = known.tokens.shape[-1], int(torch.cat([known.labels, gallery.labels]).max()) + 1
+        made = fit_heads(
+            known.tokens,
+            lambda: AttentiveProbe(dim=dim, classes=classes, depth=1, num_heads=scaled_heads(dim, 16)),
+            lambda out, ids: F.cross_entropy(out, known.labels[ids].to(out.device)),
+            lambda out, ids: (out.argmax(dim=1) == known.labels[ids]).float().mean(),
+            SCHEDULE,
+            model.device,
+        )
+    except (NoProbeError, NoGoodFileError) as error:
         return note(f"No attention of a probe: {error}.")
-    fit = _spread(fit, _affordable(config, model, most))
-    if len(fit) < 10:
-        return note(f"No attention of a probe: {len(fit)} labelled clips are too few to fit one to.")
-    known = _read(config, model, fit)
-    dim, classes = known.tokens.shape[-1], int(torch.cat([known.labels, gallery.labels]).max()) + 1
-    made = fit_heads(
-        known.tokens,
-        lambda: AttentiveProbe(dim=dim, classes=classes, depth=1, num_heads=scaled_heads(dim, 16)),
-        lambda out, ids: F.cross_entropy(out, known.labels[ids].to(out.device)),
-        lambda out, ids: (out.argmax(dim=1) == known.labels[ids]).float().mean(),
-        SCHEDULE,
-        model.device,
-    )
     assert isinstance(made.head, AttentiveProbe)
     weights = made.head.weights(gallery.tokens[gallery.shown].to(model.device, torch.float32)).cpu()
     text = (

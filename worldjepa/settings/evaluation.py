@@ -66,6 +66,6 @@ class EvaluateConfig:
     @property
     def probes(self) -> tuple[str, ...]:
         """The names that ``probe`` spells."""
-        named = {"quick": QUICK, "all": PROBES}
+        sets = {"quick": QUICK, "all": PROBES}
         words = [word.strip() for word in self.probe.strip("[] ").split(",")]
-        return named.get(self.probe, tuple(dict.fromkeys(word for word in words if word)))
+        return tuple(dict.fromkeys(name for word in words if word for name in sets.get(word, (word,))))

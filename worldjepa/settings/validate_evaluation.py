@@ -15,6 +15,8 @@ def validate_evaluation(config: EvaluateConfig) -> None:
     at_least("seed", config.seed, 0)
     one_of("device", config.device, DEVICES, "; choose one GPU with CUDA_VISIBLE_DEVICES")
     one_of("data.layout", config.data.layout, LAYOUTS)
+    alone = config.data.root is None and config.data.val_root is not None
+    require(not alone, "data.val_root", config.data.val_root, "data.root beside it, to fit to")
     require(bool(config.probes), "probe", config.probe, f"one or more of {', '.join(PROBES)}")
     for name in config.probes:
         one_of("probe", name, (*PROBES, "quick", "all"))

@@ -29,7 +29,10 @@ def cifar_clips(
     try:
         images = CIFAR10(str(root), train=train, download=False)
     except RuntimeError as error:
-        raise ValueError(f"data.root={root}: {FOLDER} in it is not whole ({error}); get it anew") from error
+        raise ValueError(
+            f"data.root={root}: {FOLDER} in it is not whole: files are missing or not those of "
+            "CIFAR-10; get it anew"
+        ) from error
     pixels = torch.from_numpy(images.data[:most]).permute(0, 3, 1, 2)
     labels = torch.tensor(images.targets[:most])
     for frames, known in zip(pixels.split(batch_size), labels.split(batch_size), strict=True):
