@@ -15,6 +15,11 @@ hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=No
 hypothesis.settings.load_profile("repeatable")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with whole runs, which stand at the top and take longest: no process is left alone with them."""
+    items.sort(key=lambda item: len(item.path.parts))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """Keep figures the same on any number of cores, and leave cores to whoever shares the machine."""

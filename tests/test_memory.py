@@ -7,14 +7,14 @@ import sys
 import pytest
 
 STEPS = """
-import json, resource, sys, torch
+import json, resource, sys
+import numpy as np
 from worldjepa.memory import keep_freed_memory
-torch.set_num_threads(1)
 kept = sys.argv[1] == "kept" and keep_freed_memory()
 faults = []
 for _ in range(8):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    blocks = [torch.ones(16, 1 << 20) for _ in range(4)]  # 64 MiB each: more than malloc keeps by itself
+    blocks = [np.ones(1 << 23) for _ in range(4)]  # 64 MiB each: more than malloc keeps by itself
     del blocks
     faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 print(json.dumps([kept, faults[-1]]))
@@ -28,6 +28,6 @@ def page_faults(how):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc alone can be told")
 def test_a_step_takes_no_new_memory():
-    assert page_faults("given back")[1] > 10_000
+    assert page_faults("given back")[1] > 1000  # pages may be large ones
     kept, faults = page_faults("kept")
     assert kept and faults < 100

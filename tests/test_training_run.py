@@ -75,14 +75,12 @@ def test_another_setting_or_another_file_list_is_refused_by_name(command, run_di
     assert "data.root" in capsys.readouterr().err
 
 
-def test_a_second_run_in_the_same_folder_is_refused(command, run_dir):
+def test_a_second_run_in_the_same_folder_is_refused(command, run_dir, capfd):
     first = start(command("train.steps=4000", "data.num_workers=1"))
     try:
         wait_for(lambda: (run_dir / "metrics.jsonl").exists())
-        second = start(command("train.steps=4000"))
-        said, _ = second.communicate(timeout=90)
-        assert second.returncode == 2
-        assert f"{first.pid}" in said and "Traceback" not in said
+        assert main(command("train.steps=4000")) == 2
+        assert f"{first.pid}" in capfd.readouterr().err
     finally:
         first.send_signal(signal.SIGTERM)
         said, _ = first.communicate(timeout=90)
@@ -93,13 +91,13 @@ def test_a_second_run_in_the_same_folder_is_refused(command, run_dir):
 
 def test_killed_anywhere_it_ends_with_the_same_weights(command, run_dir, tmp_path):
     """SIGKILL at random points, with worker processes, also amid epochs and while checkpoints are written."""
-    words = command("train.steps=40", "train.checkpoint_every=3", "data.num_workers=1", "train.log_every=1")
+    words = command("train.steps=30", "train.checkpoint_every=3", "data.num_workers=1", "train.log_every=1")
     undisturbed = [*words, f"run.dir={tmp_path / 'undisturbed'}"]
     process = start(undisturbed)
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 0, said
     draw = random.Random(0)
-    for kill_after in (2, 13, 27):
+    for kill_after in (2, 16):
         process = start(words)
         while process.poll() is None and count_lines(run_dir / "metrics.jsonl") < kill_after:
             time.sleep(0.01)
@@ -111,7 +109,7 @@ def test_killed_anywhere_it_ends_with_the_same_weights(command, run_dir, tmp_pat
     assert process.returncode == 0, said
     assert weights(run_dir) == weights(tmp_path / "undisturbed")
     steps = [json.loads(line)["step"] for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    assert steps == list(range(1, 41))
+    assert steps == list(range(1, 31))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
