@@ -37,7 +37,7 @@ def test_bf16_and_its_gradients_agree_with_float64(cpu, monkeypatch, name, limit
     pull = torch.randn(2, 10, 4, 16).bfloat16().transpose(1, 2)  # strided, as it comes from joined heads
     mixed = attend(q, k, v)
     doubles = [x.detach().double().requires_grad_(True) for x in (q, k, v)]
-    exact = F.scaled_dot_product_attention(*doubles)
+    exact = F.scaled_dot_product_attention(doubles[0], doubles[1], doubles[2])
     close(mixed, exact)
     pairs = zip(
         torch.autograd.grad(mixed, (q, k, v), pull),

@@ -9,12 +9,12 @@ is wanted and the CPU has AMX, ``scaled_dot_product_attention`` is the faster on
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
 
 from worldjepa.model.layers.precision import amx_products, bf16_products
 
@@ -55,7 +55,7 @@ class _HeadsInTurn(torch.autograd.Function):
     """Attention a few heads at a time; the weights are kept for the backward pass."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Return what each query mixes of the values."""
         q = q * q.shape[-1] ** -0.5
         mixed, weights = torch.empty_like(q, memory_format=torch.contiguous_format), []
@@ -66,15 +66,15 @@ class _HeadsInTurn(torch.autograd.Function):
         return mixed
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the gradients of queries, keys and values."""
-        q, k, v, *weights = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
+        q, k, v, *weights = ctx.saved_tensors
         dq, dk, dv = (torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v))
         groups = zip(weights, _groups(q, k, v, gradient, dq, dk, dv), strict=True)
         for w, (a, b, c, g, da, db, dc) in groups:
             torch.bmm(w.mT, g, out=dc)
-            scores = torch._softmax_backward_data(torch.bmm(g, c.mT), w, -1, w.dtype)
+            scores = torch.ops.aten._softmax_backward_data(torch.bmm(g, c.mT), w, -1, w.dtype)
             torch.bmm(scores, b, out=da)
             torch.bmm(scores.mT, a, out=db)
         return dq.mul_(q.shape[-1] ** -0.5), dk, dv
