@@ -17,7 +17,6 @@ import functools
 import json
 import shlex
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.commands import call
 from benchmarks.flops import flops_per_step
 from benchmarks.machine import describe
 from benchmarks.table import write_results
@@ -110,13 +110,6 @@ def prepared(corpus: Path, folder: Path, size: int) -> Path:
     store = folder / f"store-{corpus.name}"
     call("worldjepa.prepare", f"data.root={corpus}", f"out={store}", f"data.size={size}", "prepare.raw=true")
     return store
-
-
-def call(module: str, *words: str) -> None:
-    """Run a command of ours, and say which."""
-    sys.stdout.write(f"+ python -m {module} {shlex.join(words)}\n")
-    sys.stdout.flush()
-    subprocess.run([sys.executable, "-m", module, *words], check=True)
 
 
 def found_in(run_dir: Path) -> dict[str, Any]:

@@ -15,12 +15,12 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.commands import call
 from benchmarks.machine import describe
 from benchmarks.table import write_results
 from worldjepa.evaluation.success import Share
@@ -74,7 +74,7 @@ class Table:
         """Train a run, unless it is finished; return its folder."""
         run_dir = self.folder / f"{row.replace(' ', '_')}_{seed}"
         words = [f"run.dir={run_dir}", f"seed={seed}", "plan.episodes=0", *ROWS[row]]
-        _call("worldjepa.train", "+experiment=two_rooms", *words)
+        call("worldjepa.train", "+experiment=two_rooms", *words)
         return run_dir
 
     def judge(self, run_dir: Path, seed: int, words: Sequence[str], episodes: int) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class Table:
         kept = run_dir / "judged.json"
         known = json.loads(kept.read_text()) if kept.exists() else {}
         if " ".join(asked) not in known:
-            _call("worldjepa.plan", f"run.dir={run_dir}", *asked)
+            call("worldjepa.plan", f"run.dir={run_dir}", *asked)
             known[" ".join(asked)] = json.loads((run_dir / "plan.json").read_text())
             kept.write_text(json.dumps(known, indent=1))
         return known[" ".join(asked)]
@@ -113,12 +113,6 @@ class Table:
             for protocol, choices in CHOICES.items()
             if protocol in protocols
         }
-
-
-def _call(module: str, *words: str) -> None:
-    command = [sys.executable, "-m", module, *words]
-    print("+", " ".join(command[1:]), flush=True)
-    subprocess.run(command, check=True)
 
 
 def _minutes(run_dir: Path) -> float:

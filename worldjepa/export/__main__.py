@@ -70,7 +70,7 @@ def _export(config: ExportConfig) -> int:
     model = load(config.run.dir, device="cpu")
     if config.format == "transformers":
         export_transformers(model, out)
-        print(f"{out}: transformers.VJEPA2Model.from_pretrained({str(out)!r}) loads it")
+        sys.stdout.write(f"{out}: transformers.VJEPA2Model.from_pretrained({str(out)!r}) loads it\n")
         return 0
     described = export_programs(model, out, num_frames=config.num_frames, history=config.history)
     for name in described["files"]:
@@ -78,8 +78,10 @@ def _export(config: ExportConfig) -> int:
             ", ".join(_shown(one) for one in described[name][which]) for which in ("inputs", "outputs")
         )
         worst = max(described[name]["difference"].values())
-        print(f"{name}: {inputs} -> {outputs}; differs from the model by {worst:.1g} of its largest number")
-    print(f"{out}: {', '.join(sorted(file.name for file in out.iterdir()))}")
+        sys.stdout.write(
+            f"{name}: {inputs} -> {outputs}; differs from the model by {worst:.1g} of its largest number\n"
+        )
+    sys.stdout.write(f"{out}: {', '.join(sorted(file.name for file in out.iterdir()))}\n")
     return 0
 
 
