@@ -58,11 +58,12 @@ class Attention(nn.Module):
             return self._forward_cached(x, rotary, past)
         q, k, v = self._heads(x, rotary)
         lengths, mixed, start = parts or (x.shape[1],), [], 0
-        for length in lengths:
-            cut = slice(start, start + length)
+        # split, not sliced: its backward pass joins the gradients, a slice's fills the rest with zeros
+        for stretch in zip(*(tokens.split(lengths, dim=2) for tokens in (q, k, v)), strict=True):
+            cut = slice(start, start + stretch[0].shape[2])
             mask = _mask(_cut(steps, cut), window, _cut(places, cut))
-            mixed.append(attend(q[:, :, cut], k[:, :, cut], v[:, :, cut], mask).transpose(1, 2))
-            start += length
+            mixed.append(attend(*stretch, mask).transpose(1, 2))
+            start = cut.stop
         mixed = torch.cat(mixed, dim=1) if len(mixed) > 1 else mixed[0]
         return self.proj(mixed.flatten(2)), KeyValues.of(k.transpose(0, 1), v.transpose(0, 1))
 

@@ -73,10 +73,10 @@ class _HeadsInTurn(torch.autograd.Function):
         dq, dk, dv = (torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v))
         groups = zip(weights, _groups(q, k, v, gradient, dq, dk, dv), strict=True)
         for w, (a, b, c, g, da, db, dc) in groups:
-            torch.bmm(w.mT, g, out=dc)
+            dc.copy_(torch.bmm(g.mT, w).mT)  # to turn w is dearer than to turn the result
             scores = torch.ops.aten._softmax_backward_data(torch.bmm(g, c.mT), w, -1, w.dtype)
             torch.bmm(scores, b, out=da)
-            torch.bmm(scores.mT, a, out=db)
+            db.copy_(torch.bmm(a.mT, scores).mT)
         return dq.mul_(q.shape[-1] ** -0.5), dk, dv
 
 
