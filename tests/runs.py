@@ -1,9 +1,6 @@
-"""Tiny training runs for tests: the words of one, and processes as a user starts them."""
+"""Tiny training runs for tests: the words of one, and what it left."""
 
 import hashlib
-import os
-import subprocess
-import sys
 import time
 
 from worldjepa.artifact import latest_checkpoint
@@ -56,18 +53,6 @@ TINY_WORLD = [
     "train.health_every=3",
     "train.picture_every=6",
 ]
-
-
-def start(words):
-    """Start a run as a user does, in a process of its own."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "worldjepa.train", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=environment,
-    )
 
 
 def weights(run_dir):

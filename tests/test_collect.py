@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.forks import Fork
 from tests.runs import wait_for
 from worldjepa.collect import main
 from worldjepa.data.episodes.store import EpisodeStore
@@ -18,16 +19,6 @@ from worldjepa.settings.schema import ConfigError, setting_names
 
 ROOT = Path(__file__).resolve().parent.parent
 MADE = "env.id=tests.data.made_envs:made/Made-v0"
-
-
-def start(words: list[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "worldjepa.collect", *words],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 def children(process: int) -> list[int]:
@@ -147,7 +138,7 @@ def test_what_cannot_be_done_is_one_line(
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_signal_leaves_whole_episodes_and_no_process(tmp_path: Path, number: signal.Signals):
     words = [MADE, f"data.root={tmp_path}", "num_episodes=100000", "env.num_envs=2", "data.size=8"]
-    process = start(words)
+    process = Fork(main, words)
     try:
         wait_for(lambda: len(list(tmp_path.glob("episodes/*.safetensors"))) >= 3)
         workers = children(process.pid)

@@ -1,4 +1,4 @@
-"""Two ranks under torchrun give what one process gives with the same global batch."""
+"""Two ranks give what one process gives with the same global batch."""
 
 import os
 import signal
@@ -11,8 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.forks import Fork, fork_ranks
 from tests.runs import TINY, wait_for
 from worldjepa.artifact import latest_checkpoint
+from worldjepa.train import main
 
 
 def torchrun(words, ranks=2):
@@ -43,17 +45,10 @@ def words(corpus, tmp_path):
 
 def run_both(words, tmp_path, *more):
     """Train the same settings with one process and with two ranks, batch statistics included."""
-    single = subprocess.run(
-        [sys.executable, "-m", "worldjepa.train", *words("single", *more)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        timeout=120,
-    )
-    assert single.returncode == 0, single.stderr
-    double = torchrun(words("double", *more))
-    said, _ = double.communicate(timeout=180)
-    assert double.returncode == 0, said
+    single, double = Fork(main, words("single", *more)), fork_ranks(main, words("double", *more))
+    for process in (single, *double):
+        _, error = process.communicate(timeout=180)
+        assert process.returncode == 0, error
     return tmp_path / "single", tmp_path / "double"
 
 

@@ -3,14 +3,12 @@
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.forks import Fork
 from worldjepa.data.video.index import VideoIndex
 from worldjepa.index import main
 
@@ -30,13 +28,13 @@ def root(corpus, tmp_path_factory) -> Path:
 def test_killed_and_started_again_it_finds_the_same(root, tmp_path, capfd):
     path, report = tmp_path / "index.sqlite", tmp_path / "report.json"
     words = [f"data.root={root}", f"data.index={path}", "data.num_workers=1", f"report={report}"]
-    process = subprocess.Popen([sys.executable, "-m", "worldjepa.index", *words], stdout=subprocess.DEVNULL)
+    process = Fork(main, words)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not path.exists():
         time.sleep(0.02)
     time.sleep(0.5)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.communicate(timeout=30)
     assert not report.exists()
     assert main(words) == 0
     said = capfd.readouterr().out

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import worldjepa
-from tests.runs import TINY, TINY_WORLD, count_lines, start, weights
+from tests.forks import Fork
+from tests.runs import TINY, TINY_WORLD, count_lines, weights
 from worldjepa.evaluate import main as evaluate
 from worldjepa.model.blueprint import BlueprintError
 from worldjepa.plan import main as plan
@@ -92,12 +93,12 @@ def test_killed_it_ends_with_the_same_weights(method, corpus, tmp_path):
     words = [*TINY, f"objective={method}", f"data.root={corpus}", "model.encoder.patch_size=8"]
     words += ["train.steps=30", "train.checkpoint_every=3", "train.log_every=1"]
     whole, torn = (tmp_path / name for name in ("whole", "torn"))
-    said, _ = start([*words, f"run.dir={whole}"]).communicate(timeout=300)
-    assert (whole / "labels.json").exists(), said
-    process = start([*words, f"run.dir={torn}"])
+    _, error = Fork(main, [*words, f"run.dir={whole}"]).communicate(timeout=300)
+    assert (whole / "labels.json").exists(), error
+    process = Fork(main, [*words, f"run.dir={torn}"])
     while process.poll() is None and count_lines(torn / "metrics.jsonl") < 13:
         pass
     process.kill()
     process.communicate(timeout=30)
-    said, _ = start([*words, f"run.dir={torn}"]).communicate(timeout=300)
-    assert weights(torn) == weights(whole), said
+    _, error = Fork(main, [*words, f"run.dir={torn}"]).communicate(timeout=300)
+    assert weights(torn) == weights(whole), error

@@ -3,15 +3,13 @@
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.forks import Fork
 from tests.runs import TINY
 from worldjepa.data.clips import loader
 from worldjepa.data.clips.listing import FileList, list_files, training_and_held_out
@@ -108,13 +106,13 @@ def test_a_run_trains_from_a_store_on_what_it_would_draw_from_the_originals(
 def test_killed_and_started_again_it_writes_the_same_bytes(originals, store, tmp_path):
     out = tmp_path / "store"
     words = [f"data.root={originals}", f"out={out}", "prepare.crf=8", *QUICK]
-    process = subprocess.Popen([sys.executable, "-m", "worldjepa.prepare", *words], stdout=subprocess.DEVNULL)
+    process = Fork(main, words)
     deadline = time.monotonic() + 60
     partial = out / "shard.partial"
     while time.monotonic() < deadline and not (partial.exists() and partial.stat().st_size > 5000):
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.communicate(timeout=30)
     assert not (out / "manifest.json").exists() and partial.stat().st_size > 5000
     assert main(words) == 0
     assert contents(out) == contents(store)

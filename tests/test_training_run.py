@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import worldjepa
-from tests.runs import TINY, count_lines, start, wait_for, weights
+from tests.forks import Fork
+from tests.runs import TINY, count_lines, wait_for, weights
 from worldjepa.artifact import latest_checkpoint
 from worldjepa.train import main
 
@@ -76,16 +77,16 @@ def test_another_setting_or_another_file_list_is_refused_by_name(command, run_di
 
 
 def test_a_second_run_in_the_same_folder_is_refused(command, run_dir, capfd):
-    first = start(command("train.steps=4000", "data.num_workers=1"))
+    first = Fork(main, command("train.steps=4000", "data.num_workers=1"))
     try:
         wait_for(lambda: (run_dir / "metrics.jsonl").exists())
         assert main(command("train.steps=4000")) == 2
         assert f"{first.pid}" in capfd.readouterr().err
     finally:
         first.send_signal(signal.SIGTERM)
-        said, _ = first.communicate(timeout=90)
-    assert first.returncode == 0, said
-    assert "the same command continues" in said and "Traceback" not in said
+        said, error = first.communicate(timeout=90)
+    assert first.returncode == 0, error
+    assert "the same command continues" in said and "Traceback" not in error
     assert latest_checkpoint(run_dir) is not None
 
 
@@ -93,20 +94,20 @@ def test_killed_anywhere_it_ends_with_the_same_weights(command, run_dir, tmp_pat
     """SIGKILL at random points, with worker processes, also amid epochs and while checkpoints are written."""
     words = command("train.steps=30", "train.checkpoint_every=3", "data.num_workers=1", "train.log_every=1")
     undisturbed = [*words, f"run.dir={tmp_path / 'undisturbed'}"]
-    process = start(undisturbed)
-    said, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, said
+    process = Fork(main, undisturbed)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 0, error
     draw = random.Random(0)
     for kill_after in (2, 16):
-        process = start(words)
+        process = Fork(main, words)
         while process.poll() is None and count_lines(run_dir / "metrics.jsonl") < kill_after:
             time.sleep(0.01)
         time.sleep(draw.random() * 0.1)
         process.kill()
         process.communicate(timeout=30)
-    process = start(words)
-    said, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, said
+    process = Fork(main, words)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 0, error
     assert weights(run_dir) == weights(tmp_path / "undisturbed")
     steps = [json.loads(line)["step"] for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     assert steps == list(range(1, 31))
@@ -115,11 +116,11 @@ def test_killed_anywhere_it_ends_with_the_same_weights(command, run_dir, tmp_pat
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_leaves_cleanly_also_with_workers(command, run_dir, number):
     words = command("train.steps=4000", "data.num_workers=2", "train.checkpoint_every=100000")
-    process = start(words)
+    process = Fork(main, words)
     wait_for(lambda: (run_dir / "metrics.jsonl").exists() and (run_dir / "metrics.jsonl").read_text())
     process.send_signal(number)
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 0 and "Traceback" not in said, said
+    said, error = process.communicate(timeout=60)
+    assert process.returncode == 0 and "Traceback" not in error, error
     assert "the same command continues" in said
     assert latest_checkpoint(run_dir) is not None
 

@@ -1,19 +1,14 @@
-"""Two gloo processes against one. Run as a script, this file is one of the two."""
+"""Two gloo processes against one."""
 
 import json
 import os
-import socket
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
 
+from tests.forks import fork_ranks
 from worldjepa.training import distributed as ranks
-
-ROOT = Path(__file__).parents[2]
 
 
 def statistic(mean):
@@ -67,23 +62,13 @@ def die(folder):
         ranks.all_reduce_mean(torch.ones(3))
 
 
-def launch(job, folder):
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        port = probe.getsockname()[1]
-    common = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    processes = []
-    for rank in range(2):
-        extra = common | {"RANK": str(rank), "LOCAL_RANK": str(rank), "PYTHONPATH": path}
-        command = [sys.executable, __file__, job, str(folder)]
-        environment = os.environ | extra
-        processes.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
-    return [(p.communicate(timeout=60)[1], p.returncode) for p in processes]
+def both(job, folder):
+    """Return what each of two ranks at ``job`` said of an error, and its exit status."""
+    return [(p.communicate(timeout=60)[1], p.returncode) for p in fork_ranks(job, folder)]
 
 
 def test_two_ranks_equal_one_process(tmp_path):
-    for said, code in launch("work", tmp_path):
+    for said, code in both(work, tmp_path):
         assert code == 0, said
     seen = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
 
@@ -104,7 +89,7 @@ def test_two_ranks_equal_one_process(tmp_path):
 
 def test_a_missing_peer_is_named_and_a_dead_one_raises_instead_of_hanging(tmp_path):
     began = time.monotonic()
-    (said, code), (_, dead) = launch("die", tmp_path)
+    (said, code), (_, dead) = both(die, tmp_path)
     assert (tmp_path / "named").exists(), said
     assert dead == 3
     assert code == 1
@@ -126,8 +111,3 @@ def test_without_a_group_this_is_the_only_rank():
     with ranks.process_group("cpu") as device:
         assert device == torch.device("cpu")
         assert not torch.distributed.is_initialized()
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    {"work": work, "die": die}[sys.argv[1]](Path(sys.argv[2]))

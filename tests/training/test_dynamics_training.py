@@ -1,20 +1,14 @@
-"""Training a tiny world model on batches in memory: resumed, divided over ranks, saved and loaded.
-
-Run as a script, this file is one of two ranks.
-"""
+"""Training a tiny world model on batches in memory: resumed, divided over ranks, saved and loaded."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import worldjepa
+from tests.forks import fork_ranks
 from tests.training.tiny_world import EMA, EMA_WEIGHTS, Windows, settings, sums, trainer
 from worldjepa.artifact import latest_checkpoint
 from worldjepa.build import build_model
@@ -23,7 +17,6 @@ from worldjepa.settings.schema import ConfigError
 from worldjepa.training import distributed
 from worldjepa.training.checkpoint import KeyMismatchError, load_checkpoint
 
-ROOT = Path(__file__).parents[2]
 RUNS = {
     "sigreg": {},
     "ema": {"model": EMA, "objective": {"weights": EMA_WEIGHTS}},
@@ -113,21 +106,16 @@ def test_batch_statistics_refuse_accumulation():
 # --- two ranks ------------------------------------------------------------------------------------
 
 
-def two_ranks(folder):
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    return subprocess.run(
-        [*launch, str(Path(__file__)), str(folder)],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+def train_rank(folder):
+    with distributed.process_group("cpu", timeout=60):
+        trainer(few(), folder).run()
 
 
 def test_two_ranks_equal_one_process(tmp_path):
     trainer(few(), tmp_path / "single").run()
-    done = two_ranks(tmp_path / "double")
-    assert done.returncode == 0, done.stderr
+    for process in fork_ranks(train_rank, tmp_path / "double"):
+        _, error = process.communicate(timeout=120)
+        assert process.returncode == 0, error
     for step, state in ((1, "train_state"), (6, "model")):
         path = f"checkpoints/step_{step:08d}/{state}.safetensors"
         ours, theirs = load_file(tmp_path / "double" / path), load_file(tmp_path / "single" / path)
@@ -142,9 +130,3 @@ def few():
     """Return a short run with every statistic of the batch, an EMA target, a head and inverse dynamics."""
     weights = EMA_WEIGHTS | {"sigreg": 0.1, "inverse_dynamics": 1.0}
     return settings(model=EMA, objective={"weights": weights}, train={"steps": 6, "checkpoint_every": 1})
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    with distributed.process_group("cpu", timeout=60):
-        trainer(few(), Path(sys.argv[1])).run()

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from tests.data.clips.loading import load, write_corpus
+from tests.forks import Fork
 from worldjepa.data.clips.listing import FileList, list_files
 from worldjepa.data.clips.order import SampleOrder
 from worldjepa.data.deadline import Deadline
@@ -198,26 +199,25 @@ def test_leaving_without_closing_the_loader_is_prompt_and_silent(corpus):
     assert len(workers) == 2 and not any(_runs(worker) for worker in workers)
 
 
-def test_workers_end_when_the_main_process_is_killed(files):
+@pytest.mark.parametrize("method", ["fork", pytest.param("forkserver", marks=pytest.mark.slow)])
+def test_workers_end_when_the_main_process_is_killed(files, method):
     """The main process here is a child of ours, so that we can kill it."""
     receive, send = multiprocessing.Pipe(duplex=False)
-    context = multiprocessing.get_context("fork")
-    main = context.Process(target=_load_and_wait, args=(files, send))
-    main.start()
+    main = Fork(_load_and_wait, files, method, send)
     send.close()  # ours; if the child dies, recv meets the end of the pipe
     assert receive.poll(60), "the child says nothing"
     workers = receive.recv()
     assert len(workers) == 2 and all(_runs(worker) for worker in workers)
-    assert main.pid is not None
-    os.kill(main.pid, signal.SIGKILL)
-    main.join(10)
+    main.kill()
+    main.communicate(timeout=10)
     start = time.monotonic()
     while any(_runs(worker) for worker in workers):
         assert time.monotonic() - start < 10
         time.sleep(0.05)
 
 
-def _load_and_wait(files, send) -> None:
+def _load_and_wait(files, method, send) -> None:
+    multiprocessing.set_start_method(method, force=True)
     batches = load(files, last_step=1000, num_workers=2)
     next(batches)
     send.send([child.pid for child in children()])
