@@ -6,10 +6,10 @@ from pathlib import Path
 import hypothesis
 import pytest
 import torch
-from jaxtyping import install_import_hook
 
-# before any module of worldjepa is imported; whole numbers pass where a float is declared, as in Python
-install_import_hook("worldjepa", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+from tests.checked_types import check_types
+
+check_types()  # before any module of worldjepa is imported
 
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("repeatable")

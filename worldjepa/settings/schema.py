@@ -176,11 +176,13 @@ def build(cls: type, values: Mapping[str, Any], prefix: str = "") -> Any:
     return cls(**{key: convert(types[str(key)], value, f"{prefix}{key}") for key, value in values.items()})
 
 
-def from_dict(values: Mapping[str, Any], cls: type = TrainConfig) -> Any:
-    """Return the settings stored by ``to_dict``; raise ``ConfigError`` for a name or type that is not ours.
+def from_dict(values: Any, cls: type = TrainConfig) -> Any:
+    """Return the settings stored by ``to_dict``; raise ``ConfigError`` for what else a file may hold.
 
     What is left out takes its default, so that settings stored by an older version can be read.
     """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"expected settings, a name with a value each, got {values!r:.80}")
     return build(cls, values)
 
 
