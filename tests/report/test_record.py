@@ -49,7 +49,9 @@ def test_results_that_are_no_data_are_named(tmp_path: Path):
     assert len(run.trouble) == 1 and run.trouble[0].startswith("plan.json is left out")
 
 
-@pytest.mark.parametrize("text", ["{", "- 1", "- seed", "7", "sed: 1", "data: {size: many}", "!!python/name:os.system"])
+@pytest.mark.parametrize(
+    "text", ["{", "- 1", "- seed", "7", "sed: 1", "data: {size: many}", "!!python/name:os.system"]
+)
 def test_settings_that_are_not_ours_are_named(tmp_path: Path, text: str):
     write(tmp_path, {"step": 1, "loss": 3})
     (tmp_path / "config.yaml").write_text(text)

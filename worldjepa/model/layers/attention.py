@@ -59,10 +59,11 @@ class Attention(nn.Module):
         q, k, v = self._heads(x, rotary)
         lengths, mixed, start = parts or (x.shape[1],), [], 0
         # split, not sliced: its backward pass joins the gradients, a slice's fills the rest with zeros
-        for stretch in zip(*(tokens.split(lengths, dim=2) for tokens in (q, k, v)), strict=True):
-            cut = slice(start, start + stretch[0].shape[2])
+        stretches = zip(*(tokens.split(lengths, dim=2) for tokens in (q, k, v)), strict=True)
+        for queries, keys, values in stretches:
+            cut = slice(start, start + queries.shape[2])
             mask = _mask(_cut(steps, cut), window, _cut(places, cut))
-            mixed.append(attend(*stretch, mask).transpose(1, 2))
+            mixed.append(attend(queries, keys, values, mask).transpose(1, 2))
             start = cut.stop
         mixed = torch.cat(mixed, dim=1) if len(mixed) > 1 else mixed[0]
         return self.proj(mixed.flatten(2)), KeyValues.of(k.transpose(0, 1), v.transpose(0, 1))
