@@ -28,14 +28,13 @@ def _compared_by_call() -> list[str]:
 
     It misses a NamedTuple's annotations, and what is imported for type checkers only.
     """
+    signs = ("from jaxtyping import", "(NamedTuple)", "TYPE_CHECKING")
     found = []
     for folder, package in FOLDERS.items():
         for path in sorted((ROOT / folder).rglob("*.py")):
             text = path.read_text(encoding="utf-8")
-            signs = ("from jaxtyping import", "(NamedTuple)", "TYPE_CHECKING")
-            if path.name != "__init__.py" and any(
-                sign in text for sign in signs
-            ):  # a package's name is all in it
-                inside = path.relative_to(ROOT / folder).with_suffix("").parts
-                found.append(".".join([package, *inside]))
+            if path.name == "__init__.py" or not any(sign in text for sign in signs):
+                continue  # the hook takes the name of a package for all that is in it
+            inside = path.relative_to(ROOT / folder).with_suffix("").parts
+            found.append(".".join([package, *inside]))
     return found
