@@ -162,9 +162,6 @@ def measure(case: Case, *, rounds: int, clock: str) -> tuple[dict[str, Measured]
                     result.losses.append(steps[name](frames, masks, watch))
                 result.flops = counter.get_total_flops()
                 continue
-            result.losses.append(
-                steps[name](frames, masks, Stopwatch(clock))
-            )  # the timed one follows its kind
             with watch.part("step"):
                 result.losses.append(steps[name](frames, masks, watch))
             result.rounds.append(parts_of(watch))
@@ -200,10 +197,10 @@ def heading(circumstances: dict[str, str]) -> str:
 
 One update of masked pretraining with the two mask settings of V-JEPA 2, against `transformers.VJEPA2Model` in
 float32 with SDPA, driven as the public loop is: same clips, masks and weights, losses equal at every update
-(float32 to 1e-5, bf16 to 2e-2). The steps ran in turn, each twice, and the second was timed: in training a
-step follows one of its kind. Times are medians over the rounds, ratios are taken within a round and given as
-median (lower-upper quartile). `target` is the encoder's forward pass over whole clips. Operations are those
-of matrix products, as executed; the peak is that of a product of 2048 x 2048 matrices in the same round.
+(float32 to 1e-5, bf16 to 2e-2). The steps ran in turn; times are medians over the rounds, ratios are taken
+within a round and given as median (lower-upper quartile). `target` is the encoder's forward pass over whole
+clips. Operations are those of matrix products, as executed; the peak is that of a product of 2048 x 2048
+matrices in the same round.
 
 {named}"""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.forks import Fork
+from tests.runs import wait_for
 from worldjepa.data.video.index import VideoIndex
 from worldjepa.index import main
 
@@ -29,9 +30,7 @@ def test_killed_and_started_again_it_finds_the_same(root, tmp_path, capfd):
     path, report = tmp_path / "index.sqlite", tmp_path / "report.json"
     words = [f"data.root={root}", f"data.index={path}", "data.num_workers=1", f"report={report}"]
     process = Fork(main, words)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not path.exists():
-        time.sleep(0.02)
+    wait_for(path.exists)
     time.sleep(0.5)
     process.kill()
     process.communicate(timeout=30)

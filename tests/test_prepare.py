@@ -3,14 +3,13 @@
 import json
 import os
 import shutil
-import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.forks import Fork
-from tests.runs import TINY
+from tests.runs import TINY, wait_for
 from worldjepa.data.clips import loader
 from worldjepa.data.clips.listing import FileList, list_files, training_and_held_out
 from worldjepa.data.clips.loader import Source, clip_loader
@@ -107,10 +106,8 @@ def test_killed_and_started_again_it_writes_the_same_bytes(originals, store, tmp
     out = tmp_path / "store"
     words = [f"data.root={originals}", f"out={out}", "prepare.crf=8", *QUICK]
     process = Fork(main, words)
-    deadline = time.monotonic() + 60
     partial = out / "shard.partial"
-    while time.monotonic() < deadline and not (partial.exists() and partial.stat().st_size > 5000):
-        time.sleep(0.005)
+    wait_for(lambda: partial.exists() and partial.stat().st_size > 5000)
     process.kill()
     process.communicate(timeout=30)
     assert not (out / "manifest.json").exists() and partial.stat().st_size > 5000
