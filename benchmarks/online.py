@@ -2,6 +2,8 @@
 
     python -m worldjepa.train +experiment=online run.dir=runs/online
     python -m benchmarks.online --run runs/online --out benchmarks/results/online
+    python -m worldjepa.train +experiment=pendulum run.dir=runs/pendulum
+    python -m benchmarks.online --run runs/pendulum --out benchmarks/results/online_pendulum
 
 The run is taken as it stands. PPO (Stable-Baselines3, ``CnnPolicy``; the extra ``worldjepa[sb3]``) learns
 from the same frames, the last four stacked, with as many environment steps in each round, and is judged by
@@ -162,8 +164,10 @@ def of_run(rounds: Sequence[Round]) -> list[Judged]:
     ]
 
 
-def text(circumstances: dict[str, str], found: dict[str, list[Judged]], config: TrainConfig) -> str:
-    """Return the table."""
+def text(
+    circumstances: dict[str, str], found: dict[str, list[Judged]], config: TrainConfig, picture: str
+) -> str:
+    """Return the table; ``picture`` is the file name of the curves."""
     agent, ppo = found[AGENT], found[PPO]
     lines = [
         "# An agent that learns in imagination, model-free PPO and random actions",
@@ -181,7 +185,7 @@ def text(circumstances: dict[str, str], found: dict[str, list[Judged]], config: 
         cells = [f"{ours.env_steps:,}", _shown(ours), f"{ours.cpu_seconds:.0f}"]
         cells += [_shown(theirs), f"{theirs.cpu_seconds:.0f}", _shown(found[RANDOM][0])]
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, "", f"![learning curves]({Path(config.experiment or 'online').name}.png)", ""])
+    return "\n".join([*lines, "", f"![learning curves]({picture})", ""])
 
 
 def _shown(judged: Judged) -> str:
@@ -209,7 +213,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     about = describe(command, words.threads, "cpu")
     about["versions"] += f", stable-baselines3 {version('stable-baselines3')}"
     about["run"] = f"python -m worldjepa.train +experiment={config.experiment} (seed {config.seed})"
-    table = text(about, found, config)
+    table = text(about, found, config, f"{Path(words.out or 'online').name}.png")
     sys.stdout.write(table)
     if words.out:
         cases = {name: {"points": [asdict(one) for one in line]} for name, line in found.items()}

@@ -63,7 +63,8 @@ def test_the_table_adds_up_processor_time_and_names_the_circumstances():
         PPO: [Judged(100, [-8.0], 3.0), Judged(200, [-7.0], 6.0)],
         RANDOM: [Judged(0, [-9.0])],
     }
-    table = text({"command": "python -m benchmarks.online"}, found, TrainConfig(experiment="online"))
+    table = text({"command": "python -m benchmarks.online"}, found, TrainConfig(), "online_pendulum.png")
     assert "- command: python -m benchmarks.online" in table
     assert "| 100 | -3.0 +- 1.4 | 10 | -8.0 +- 0.0 | 3 | -9.0 +- 0.0 |" in table
     assert "| 200 | -2.0 +- 0.0 | 16 | -7.0 +- 0.0 | 6 | -9.0 +- 0.0 |" in table
+    assert table.endswith("![learning curves](online_pendulum.png)\n")

@@ -149,7 +149,10 @@ def test_ranges(words: str, said: str):
 
 def test_no_experiment_says_which_there_are():
     for words in ([], ["model=tiny"]):
-        assert "kinetics, online, push_t, reacher, ssv2, swm_two_room, two_rooms, vjepa2" in refusal(*words)
+        assert (
+            "kinetics, online, pendulum, push_t, reacher, ssv2, swm_two_room, two_rooms, vjepa2"
+            in refusal(*words)
+        )
 
 
 def test_experiments_with_files_of_their_own_need_to_be_told_where():
