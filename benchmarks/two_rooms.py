@@ -13,19 +13,16 @@ one command at a time: nothing else should run beside.
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.commands import call
+from benchmarks.goals import Runs, cell, measured_before, pooled, training_minutes
 from benchmarks.machine import describe
 from benchmarks.table import write_results
-from worldjepa.evaluation.success import Share
 
-LAST = "checkpoints/latest"
 FOCUS = ["objective.weights.inverse_dynamics=10", "objective.weights.sigreg=0.5"]  # on what actions change
 ROWS: dict[str, list[str]] = {
     "fixed wall and door": [],
@@ -65,38 +62,20 @@ CHOICES: dict[str, dict[str, list[str]]] = {
 
 
 class Table:
-    """Runs in ``folder``, trained and judged by the commands that a user types."""
+    """The rows, their runs in ``folder``."""
 
     def __init__(self, folder: Path, episodes: int):
-        self.folder, self.episodes = folder, episodes
-
-    def train(self, row: str, seed: int) -> Path:
-        """Train a run, unless it is finished; return its folder."""
-        run_dir = self.folder / f"{row.replace(' ', '_')}_{seed}"
-        words = [f"run.dir={run_dir}", f"seed={seed}", "plan.episodes=0", *ROWS[row]]
-        call("worldjepa.train", "+experiment=two_rooms", *words)
-        return run_dir
-
-    def judge(self, run_dir: Path, seed: int, words: Sequence[str], episodes: int) -> dict[str, Any]:
-        """Return what plans with the run's model reach; asked before in these words, what was found then."""
-        asked = [f"plan.episodes={episodes}", f"seed={seed}", "plan.film=0", *words]
-        kept = run_dir / "judged.json"
-        known = json.loads(kept.read_text()) if kept.exists() else {}
-        if " ".join(asked) not in known:
-            call("worldjepa.plan", f"run.dir={run_dir}", *asked)
-            known[" ".join(asked)] = json.loads((run_dir / "plan.json").read_text())
-            kept.write_text(json.dumps(known, indent=1))
-        return known[" ".join(asked)]
+        self.runs, self.episodes = Runs(folder), episodes
 
     def row(self, name: str, seeds: Sequence[int], protocols: Sequence[str]) -> dict[str, Any]:
         """Return a row's figures, pooled over the seeds."""
-        runs = {seed: self.train(name, seed) for seed in seeds}
+        runs = {seed: self._train(name, seed) for seed in seeds}
         return {
             "settings": ROWS[name],
-            "training_minutes": {str(seed): _minutes(run_dir) for seed, run_dir in runs.items()},
+            "training_minutes": {str(seed): training_minutes(run_dir) for seed, run_dir in runs.items()},
             "protocols": {
                 protocol: pooled(
-                    [self.judge(runs[seed], seed, PROTOCOLS[protocol], self.episodes) for seed in seeds]
+                    [self.runs.judge(runs[seed], seed, PROTOCOLS[protocol], self.episodes) for seed in seeds]
                 )
                 for protocol in ASKED.get(name, ["lewm"])
                 if protocol in protocols
@@ -105,57 +84,17 @@ class Table:
 
     def choices(self, name: str, seed: int, episodes: int, protocols: Sequence[str]) -> dict[str, Any]:
         """Return what each choice of planner settings reaches with one run's model, and a perfect one."""
-        run_dir = self.train(name, seed)
+        run_dir = self._train(name, seed)
         return {
             protocol: {
-                choice: self.judge(run_dir, seed, words, episodes) for choice, words in choices.items()
+                choice: self.runs.judge(run_dir, seed, words, episodes) for choice, words in choices.items()
             }
             for protocol, choices in CHOICES.items()
             if protocol in protocols
         }
 
-
-def _minutes(run_dir: Path) -> float:
-    """Return the minutes from the run's beginning (episodes are there) to its last checkpoint."""
-    last = run_dir / "checkpoints" / (run_dir / LAST).read_text().strip() / "manifest.json"
-    return (last.stat().st_mtime - (run_dir / "environment.json").stat().st_mtime) / 60
-
-
-def measured_before(out: str | None) -> dict[str, Any]:
-    """Return the cases of the table that stands at ``out``, if there is one."""
-    path = Path(f"{out}.json")
-    if out is None or not path.exists():
-        return {"rows": {}, "choices of": "", "choices": {}}
-    return json.loads(path.read_text())["cases"]
-
-
-def pooled(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Add up the episodes of several judgements: the planner's, each baseline's, in all and by group."""
-    result: dict[str, Any] = {"planner": _players(found)}
-    result["begun_at_goal"] = sum(one["begun_at_goal"] for one in found)
-    result["each"] = [one["success_rate"] for one in found]
-    result["milliseconds"] = [one["planning_ms_per_environment"] for one in found]
-    result["baselines"] = {
-        name: _players([one["baselines"][name] for one in found]) for name in found[0]["baselines"]
-    }
-    return result
-
-
-def _players(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    groups = sorted({name for one in found for name in one["groups"]})
-    parts = {name: [one["groups"][name] for one in found if name in one["groups"]] for name in groups}
-    return _sum(found) | {"groups": {name: _sum(part) for name, part in parts.items()}}
-
-
-def _sum(shares: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    episodes = [one["episodes"] for one in shares]
-    reached = [round(one["success_rate"] * one["episodes"]) for one in shares]
-    return Share(sum(reached), sum(episodes)).to_dict()
-
-
-def _cell(share: dict[str, Any]) -> str:
-    low, high = 100 * share["wilson_low"], 100 * share["wilson_high"]
-    return f"{100 * share['success_rate']:.1f} ({low:.0f}-{high:.0f}) of {share['episodes']}"
+    def _train(self, name: str, seed: int) -> Path:
+        return self.runs.train("two_rooms", name, seed, ROWS[name])
 
 
 def markdown(cases: dict[str, Any], circumstances: dict[str, str]) -> str:
@@ -174,9 +113,9 @@ def markdown(cases: dict[str, Any], circumstances: dict[str, str]) -> str:
         for protocol, part in row["protocols"].items():
             planner, baselines = part["planner"], part["baselines"]
             each = ", ".join(f"{100 * rate:.1f}" for rate in part["each"])
-            others = [_cell(baselines[one]) if one in baselines else "-" for one in ("oracle", "random")]
-            across = _cell(planner["groups"]["across"])
-            cells = [name, protocol, _cell(planner), across, each, *others, minutes]
+            others = [cell(baselines[one]) if one in baselines else "-" for one in ("oracle", "random")]
+            across = cell(planner["groups"]["across"])
+            cells = [name, protocol, cell(planner), across, each, *others, minutes]
             lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "Settings beyond `+experiment=two_rooms`:", ""]
     lines += [f"- {name}: `{' '.join(row['settings']) or 'none'}`" for name, row in cases["rows"].items()]
@@ -193,8 +132,8 @@ def _choices(cases: dict[str, Any]) -> str:
     for protocol, choices in cases["choices"].items():
         for choice, found in choices.items():
             oracle = found["baselines"].get("oracle")
-            cells = [protocol, choice, _cell(found), _cell(found["groups"]["across"])]
-            cells += [_cell(oracle) if oracle else "-", f"{found['planning_ms_per_environment']:.0f}"]
+            cells = [protocol, choice, cell(found), cell(found["groups"]["across"])]
+            cells += [cell(oracle) if oracle else "-", f"{found['planning_ms_per_environment']:.0f}"]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -217,7 +156,7 @@ def main(argv: list[str] | None = None) -> int:
     command = "python -m benchmarks.two_rooms " + shlex.join(sys.argv[1:] if argv is None else argv)
     circumstances = describe(command.strip(), 1, "wall")
     measured = ", ".join(circumstances[key] for key in ("commit", "date", "processor", "versions"))
-    cases = measured_before(options.out)
+    cases = {"rows": {}, "choices of": "", "choices": {}} | measured_before(options.out)
     for name in options.rows:
         row = table.row(name, options.seeds, options.protocols)
         cases["rows"][name] = row | {"measured": measured}

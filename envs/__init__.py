@@ -21,5 +21,5 @@ if "worldjepa/TwoRooms-v0" not in registry:
         vector_entry_point="worldjepa.envs.point:point_vector",
         max_episode_steps=20,
     )
-    register(id="worldjepa/PushT-v0", entry_point="worldjepa.envs.foreign:push_t", max_episode_steps=300)
+    register(id="worldjepa/PushT-v0", entry_point="worldjepa.envs.push_t:push_t", max_episode_steps=300)
     register(id="worldjepa/Reacher-v0", entry_point="worldjepa.envs.foreign:reacher", max_episode_steps=200)

@@ -6,15 +6,15 @@ front, such as ``shimmy:dm_control/walker-walk-v0`` or ``gymnasium_robotics:Fetc
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.error import DependencyNotInstalled
 from gymnasium.wrappers import AddRenderObservation
+
+from .requirements import require
 
 
 class Told(gymnasium.Wrapper):
@@ -43,54 +43,44 @@ class Told(gymnasium.Wrapper):
         return {**facts, **vectors, "success": success}
 
 
-def push_t(*, image_size: int = 96, render_mode: str | None = None) -> gymnasium.Env:
-    """Build PushT (``gym-pusht``): observes ``pixels`` and ``agent_pos``.
+class Arm(Told):
+    """Reacher, telling also ``joints [4]``: cosines and sines of its two angles, the same after a turn."""
 
-    ``info`` also has ``block_pose`` and ``goal_pose``. An action is the place to go to, in
-    [0, 512]; the reward grows with the share of the goal that the block covers.
-    """
-    _require("gym_pusht", "pusht", "worldjepa/PushT-v0")
-    env = gymnasium.make(
-        "gym_pusht/PushT-v0",
-        obs_type="pixels_agent_pos",
-        render_mode="rgb_array" if render_mode is None else render_mode,
-        observation_width=image_size,
-        observation_height=image_size,
-        max_episode_steps=-1,  # ours is the one registered with the id
-        disable_env_checker=True,
-    )
-    return Told(env, success_key="is_success")
+    def _told(
+        self, observation: dict[str, np.ndarray], info: dict[str, Any], reward: float
+    ) -> dict[str, Any]:
+        angles = observation["position"]
+        joints = np.concatenate([np.cos(angles), np.sin(angles)])
+        return {**super()._told(observation, info, reward), "joints": joints}
 
 
 def reacher(
-    *, image_size: int = 64, difficulty: str = "easy", render_mode: str | None = None
+    *, image_size: int = 64, difficulty: str = "easy", plain: bool = False, render_mode: str | None = None
 ) -> gymnasium.Env:
     """Build Reacher of the DeepMind Control suite: ``pixels``, ``position``, ``velocity``, ``to_target``.
 
-    The reward is 1 while the finger is at the target, which is success.
+    The reward is 1 while the finger is at the target, which is success. ``plain`` draws the arm alone: no
+    target, which does not matter where goals are pictures of the arm, and neither shadow nor reflection,
+    which take most of the time where there is no GPU to draw.
     """
     if difficulty not in ("easy", "hard"):
         raise ValueError(f"difficulty must be easy or hard, got {difficulty!r}")
     if sys.platform == "linux" and not os.environ.get("DISPLAY"):
         os.environ.setdefault("MUJOCO_GL", "egl")  # dm_control reads it when imported
-    _require("shimmy.dm_control_compatibility", "dm-control", "worldjepa/Reacher-v0")
+    require("shimmy.dm_control_compatibility", "dm-control", "worldjepa/Reacher-v0")
     env = gymnasium.make(
         f"dm_control/reacher-{difficulty}-v0",
         render_mode="rgb_array" if render_mode is None else render_mode,
         render_kwargs={"height": image_size, "width": image_size, "camera_id": 0},
         disable_env_checker=True,
     )
-    return Told(AddRenderObservation(env, render_only=False))
+    if plain:
+        _draw_plainly(env)
+    return Arm(AddRenderObservation(env, render_only=False))
 
 
-def _require(module: str, extra: str, name: str) -> None:
-    """Import what an environment is made of.
-
-    Raises:
-        DependencyNotInstalled: The package of ``module`` is not there; says the command that installs it.
-    """
-    try:
-        importlib.import_module(module)
-    except ImportError as error:
-        message = f"{name} needs {error.name}, which is not installed: pip install 'worldjepa[{extra}]'"
-        raise DependencyNotInstalled(message) from None
+def _draw_plainly(env: gymnasium.Env) -> None:
+    physics = env.unwrapped._env.physics  # type: ignore[attr-defined]  # the compatibility layer offers no way
+    physics.model.light_castshadow[:] = False
+    physics.model.mat_reflectance[:] = 0.0
+    physics.named.model.geom_rgba["target", "a"] = 0.0

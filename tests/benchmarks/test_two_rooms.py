@@ -2,7 +2,8 @@
 
 import json
 
-from benchmarks.two_rooms import CHOICES, PROTOCOLS, ROWS, Table, main, markdown, pooled
+from benchmarks.goals import pooled
+from benchmarks.two_rooms import CHOICES, PROTOCOLS, ROWS, Table, main, markdown
 from worldjepa.evaluation.success import Share
 from worldjepa.settings.commands import compose_plan
 from worldjepa.settings.compose import compose

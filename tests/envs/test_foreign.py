@@ -9,7 +9,8 @@ from gymnasium import spaces
 from gymnasium.error import DependencyNotInstalled
 
 import worldjepa.envs
-from worldjepa.envs.foreign import Told, _require
+from worldjepa.envs.foreign import Arm, Told
+from worldjepa.envs.requirements import require
 
 assert worldjepa.envs  # registers the ids
 
@@ -49,6 +50,12 @@ def test_info_tells_vectors_and_success(key):
     assert set(observation) == {"pixels", "arm"}
 
 
+def test_an_arm_tells_its_joints_so_that_a_whole_turn_is_none():
+    told = Arm(Robot())._told({"position": np.array([0.5, -2.0]) + 2 * np.pi}, {}, 0.0)
+    expected = [np.cos(0.5), np.cos(2.0), np.sin(0.5), -np.sin(2.0)]
+    np.testing.assert_allclose(told["joints"], expected)
+
+
 @pytest.mark.parametrize(
     ("name", "package", "extra"),
     [("worldjepa/PushT-v0", "gym_pusht", "pusht"), ("worldjepa/Reacher-v0", "shimmy", "dm-control")],
@@ -67,8 +74,18 @@ def test_an_absent_package_is_named_with_the_command(name, package, extra, monke
     assert str(caught.value) == said
 
 
+def test_a_plain_reacher_draws_the_arm_alone():
+    pytest.importorskip("shimmy.dm_control_compatibility")
+    pictures = [
+        gymnasium.make("worldjepa/Reacher-v0", plain=plain).reset(seed=0)[0]["pixels"].astype(int)
+        for plain in (True, False)
+    ]
+    red = [(one[..., 0] - one[..., 2] > 60) & (one[..., 1] < 140) for one in pictures]  # the target's ball
+    assert red[0].sum() < 10 < red[1].sum()  # the finger's tip is red as well
+
+
 def test_the_command_stands_in_one_line():
     with pytest.raises(DependencyNotInstalled, match=r"^a/B-v0 needs no, .*pip install 'worldjepa\[c\]'$"):
-        _require("no.part", "c", "a/B-v0")
+        require("no.part", "c", "a/B-v0")
     with pytest.raises(ValueError, match="easy or hard, got 'mid'"):
         gymnasium.make("worldjepa/Reacher-v0", difficulty="mid")

@@ -97,14 +97,14 @@ def _between(space: spaces.Box, noise: Float[np.ndarray, "..."]) -> np.ndarray:
 
 
 def begin_scripted(space: spaces.Space, generator: np.random.Generator, env: gymnasium.Env | None) -> Act:
-    """Begin the environment's own ``scripted_actions(generator)``, which looks at its true state."""
-    script = getattr(env.unwrapped, "scripted_actions", None) if env is not None else None
-    if not callable(script):
+    """Begin ``scripted_actions(generator)`` of the environment or a wrapper, which look at its true state."""
+    if env is None or not env.has_wrapper_attr("scripted_actions"):
         kind = type(env.unwrapped).__name__ if env is not None else "the environment"
         raise PolicyError(
             f"policy=scripted: {kind} has no method scripted_actions(generator) that returns an action; "
             "choose random, smooth or package.module:callable"
         )
+    script = env.get_wrapper_attr("scripted_actions")
     return lambda observation, info: script(generator)
 
 

@@ -1,0 +1,98 @@
+"""PushT: pictures, actions, what tells how near a goal is, and the policy that pushes the block about."""
+
+import gymnasium
+import numpy as np
+import pytest
+
+import worldjepa.envs
+from worldjepa.envs.pushing import AROUND, LONGEST, Pushing
+
+pytest.importorskip("gym_pusht")
+assert worldjepa.envs  # registers the ids
+
+
+def made(**kwargs):
+    return gymnasium.make("worldjepa/PushT-v0", image_size=64, **kwargs)
+
+
+def test_it_shows_smooth_pictures_and_tells_where_everything_is():
+    env = made()
+    observation, info = env.reset(seed=0)
+    assert env.observation_space.contains(observation) and observation["pixels"].shape == (64, 64, 3)
+    x, y = (observation["agent_pos"] / 8).astype(int)
+    red, green, blue = observation["pixels"][y, x].astype(int)
+    assert blue > 200 and red < 120 and green < 160  # the disc, where agent_pos says
+    assert len(np.unique(observation["pixels"].reshape(-1, 3), axis=0)) > 20  # shades at the edges
+    np.testing.assert_array_equal(info["place"], [*info["agent_pos"], *info["block_pose"][:2]])
+    assert np.hypot(*info["heading"]) == pytest.approx(1.0)
+    assert np.arctan2(*info["heading"][::-1]) == pytest.approx(info["block_pose"][2])
+    assert info["success"] is False
+    again, told = made().reset(seed=0)
+    assert (again["pixels"] == observation["pixels"]).all() and (told["place"] == info["place"]).all()
+
+
+def test_a_place_is_gone_to_and_a_way_is_a_place_from_where_the_disc_is():
+    there, way = made(), made(relative=True)
+    assert there.action_space.high.tolist() == [512.0, 512.0] and way.action_space.high.tolist() == [1.0, 1.0]
+    begin = there.reset(seed=3)[1]["agent_pos"]
+    way.reset(seed=3)
+    _, _, _, _, one = there.step(begin + [30.0, -20.0])
+    _, _, _, _, other = way.step(np.float32([0.3, -0.2]))
+    np.testing.assert_allclose(one["agent_pos"], other["agent_pos"], atol=1e-3)
+    assert one["agent_pos"][0] > begin[0] and one["agent_pos"][1] < begin[1]
+
+
+def test_the_disc_stays_on_the_board():
+    env = made(relative=True)
+    env.reset(seed=1)
+    for _ in range(60):
+        _, _, _, _, info = env.step(np.float32([-1.0, -1.0]))
+    np.testing.assert_allclose(info["agent_pos"], [15.0, 15.0], atol=1.0)
+
+
+def test_the_script_moves_and_turns_the_block_and_follows_from_its_generator():
+    paths = []
+    for _ in range(2):
+        env, rng = made(relative=True), np.random.default_rng(5)
+        env.reset(seed=5)
+        script = env.get_wrapper_attr("scripted_actions")
+        paths.append(np.stack([env.step(script(rng))[-1]["block_pose"] for _ in range(100)]))
+    np.testing.assert_array_equal(*paths)
+    moved = np.hypot(*(paths[0][-1] - paths[0][0])[:2])
+    assert moved > 60 and abs(np.diff(paths[0][:, 2])).sum() > 0.5
+    assert (paths[0][:, :2] > 0).all() and (paths[0][:, :2] < 512).all()
+
+
+def test_the_script_does_the_same_with_places_as_with_ways():
+    ends = []
+    for relative in (False, True):
+        env, rng = made(relative=relative), np.random.default_rng(2)
+        env.reset(seed=2)
+        for _ in range(20):
+            action = env.get_wrapper_attr("scripted_actions")(rng)
+            assert env.action_space.contains(action)
+            info = env.step(action)[-1]
+        ends.append(info["place"])
+    np.testing.assert_allclose(*ends, atol=0.5)
+
+
+def test_a_push_goes_round_the_block_and_then_through_it():
+    agent, block = np.array([380.0, 256.0]), np.array([256.0, 256.0])
+    for seed in range(20):
+        pushing, rng = Pushing(), np.random.default_rng(seed)
+        at, distances = agent.copy(), []
+        for _ in range(2 * LONGEST):
+            way = pushing.act(rng, at, block)
+            if pushing.straying:
+                break
+            assert np.abs(way).max() <= 100
+            at = at + 0.4 * way
+            distances.append(float(np.hypot(*(at - block))))
+            if pushing.pushing:
+                break
+        else:
+            pytest.fail(f"seed {seed}: it never began to push")
+        if not pushing.straying:
+            assert min(distances) > 0.5 * AROUND  # it has not run into the block on the way
+            ahead = pushing.end - at
+            assert ahead @ (block - at) > 0  # the push leads past the block's centre
