@@ -22,4 +22,4 @@ if "worldjepa/TwoRooms-v0" not in registry:
         max_episode_steps=20,
     )
     register(id="worldjepa/PushT-v0", entry_point="worldjepa.envs.push_t:push_t", max_episode_steps=300)
-    register(id="worldjepa/Reacher-v0", entry_point="worldjepa.envs.foreign:reacher", max_episode_steps=200)
+    register(id="worldjepa/Reacher-v0", entry_point="worldjepa.envs.reacher:reacher", max_episode_steps=200)

@@ -1,4 +1,8 @@
-"""Packages that an environment is made of, which not everybody has."""
+"""Packages that an environment is made of, which not everybody has.
+
+Only environments of others that need a wrapper have ids of ours. All else is made by its own id with the
+package in front, such as ``shimmy:dm_control/walker-walk-v0`` or ``gymnasium_robotics:FetchReach-v4``.
+"""
 
 from __future__ import annotations
 

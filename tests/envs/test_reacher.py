@@ -1,4 +1,4 @@
-"""Wrappers of other packages' environments; what is told where a package is absent."""
+"""Reacher, what it tells and how it is drawn; what is told where a package is absent."""
 
 import importlib.util
 
@@ -9,51 +9,44 @@ from gymnasium import spaces
 from gymnasium.error import DependencyNotInstalled
 
 import worldjepa.envs
-from worldjepa.envs.foreign import Arm, Told
+from worldjepa.envs.reacher import Reacher
 from worldjepa.envs.requirements import require
 
 assert worldjepa.envs  # registers the ids
 
 
 class Robot(gymnasium.Env):
-    """Two steps of a robot that is told of in a Dict."""
+    """An arm that is told of in a Dict; an action moves it and is its reward."""
 
     observation_space = spaces.Dict(
-        {"pixels": spaces.Box(0, 255, (4, 4, 3), np.uint8), "arm": spaces.Box(-1, 1, (2,))}
+        {"pixels": spaces.Box(0, 255, (4, 4, 3), np.uint8), "position": spaces.Box(-9, 9, (2,))}
     )
     action_space = spaces.Discrete(2)
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        self.arm = np.zeros(2, np.float32)
-        return self._observation(), {"kind": object(), "pose": np.ones(3), "done": False}
+        self.arm = np.array([0.5, -2.0]) + 2 * np.pi
+        return self._observation(), {"kind": object()}
 
     def step(self, action):
         self.arm += action
-        told = {"kind": object(), "pose": np.ones(3), "done": bool(action)}
-        return self._observation(), float(action), False, False, told
+        return self._observation(), float(action), False, False, {"kind": object()}
 
     def _observation(self):
-        return {"pixels": np.zeros((4, 4, 3), np.uint8), "arm": self.arm}
+        return {"pixels": np.zeros((4, 4, 3), np.uint8), "position": self.arm}
 
 
-@pytest.mark.parametrize("key", ["done", None])
-def test_info_tells_vectors_and_success(key):
-    env = Told(Robot(), success_key=key)
+def test_info_tells_vectors_joints_and_success():
+    env = Reacher(Robot())
     observation, info = env.reset(seed=0)
-    assert set(info) == {"arm", "pose", "success"}
+    assert set(observation) == {"pixels", "position"} and set(info) == {"position", "joints", "success"}
+    expected = [np.cos(0.5), np.cos(2.0), np.sin(0.5), -np.sin(2.0)]
+    np.testing.assert_allclose(info["joints"], expected)  # a whole turn is none
     assert info["success"] is False
     _, reward, _, _, told = env.step(1)
-    assert (reward, told["success"], told["arm"].tolist()) == (1.0, True, [1.0, 1.0])
-    assert info["arm"].tolist() == [0.0, 0.0]  # a copy, which the next step leaves alone
+    assert (reward, told["success"]) == (1.0, True)
+    np.testing.assert_allclose(told["position"] - info["position"], 1.0)  # a copy, which the step left alone
     assert env.step(0)[-1]["success"] is False
-    assert set(observation) == {"pixels", "arm"}
-
-
-def test_an_arm_tells_its_joints_so_that_a_whole_turn_is_none():
-    told = Arm(Robot())._told({"position": np.array([0.5, -2.0]) + 2 * np.pi}, {}, 0.0)
-    expected = [np.cos(0.5), np.cos(2.0), np.sin(0.5), -np.sin(2.0)]
-    np.testing.assert_allclose(told["joints"], expected)
 
 
 @pytest.mark.parametrize(
