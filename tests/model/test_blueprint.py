@@ -66,7 +66,6 @@ def frozen_video():
 MODELS = {
     "kinetics": lambda: from_config("kinetics", ["model=nano", "data.size=32", "data.num_frames=4"]),
     "two_rooms": lambda: from_config("two_rooms"),
-    "conv stem": lambda: from_config("two_rooms", ["model.encoder.stem=conv"]),
     "tokens": lambda: world(
         conditioning="tokens", proprioception_dim=3, window=4, rope="vjepa2", mlp_ratio=1.3
     ),

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from worldjepa.model.encoder import VideoEncoder
-from worldjepa.model.layers.conv_stem import ConvStem
 from worldjepa.model.layers.tubelet import TubeletEmbed
 
 
@@ -136,49 +135,8 @@ def test_frames_that_do_not_fit_are_named(shape, message):
 
 
 @pytest.mark.parametrize(
-    "change",
-    [{"attention": "casual"}, {"positions": "none"}, {"rope": "x"}, {"frames_per_step": 3}, {"stem": "cnn"}],
+    "change", [{"attention": "casual"}, {"positions": "none"}, {"rope": "x"}, {"frames_per_step": 3}]
 )
 def test_unknown_choices_are_refused(change):
     with pytest.raises(ValueError, match=next(iter(change))):
         build(**change)
-
-
-@pytest.mark.parametrize("frames_per_step", [1, 2])
-def test_a_convolutional_stem_encodes_each_step_alone(frames_per_step):
-    encoder = build(stem="conv", attention="step", frames_per_step=frames_per_step)
-    x = clips(frames=4)
-    whole = encoder(x)
-    assert whole.shape == (2, 4 // frames_per_step, 4, 24)
-    alone = [encoder(part) for part in x.split(frames_per_step, dim=1)]
-    torch.testing.assert_close(torch.cat(alone, dim=1), whole, atol=1e-10, rtol=0)
-
-
-def test_a_convolutional_stem_puts_its_vectors_in_the_order_of_tokens():
-    stem = ConvStem(24, patch_size=4, tubelet_size=1).double()
-    x = torch.zeros(1, 2, 3, 16, 16, dtype=torch.float64)
-    before = stem.patchify(x)
-    assert before.shape == (1, 2 * 16, 12)
-    changed = x.clone()
-    changed[0, 1, :, 9, 6] = 1.0  # in the second frame's patch at row 2, column 1
-    for module in stem.convolutions:  # without the norm over the frame, only what is near may change
-        if isinstance(module, torch.nn.GroupNorm):
-            module.forward = lambda input: input
-    far = (stem.patchify(changed) - stem.patchify(x)).abs().amax(dim=-1).view(2, 4, 4)
-    assert far[1, 2, 1] > 0 and far[0].max() == 0
-    assert far[1, 0].max() == 0 and far[1, :, 3].max() == 0
-
-
-def test_nothing_can_be_hidden_from_a_convolutional_stem():
-    encoder = build(stem="conv", attention="step")
-    with pytest.raises(ValueError, match=r"stem=conv: .* none can be hidden"):
-        encoder.visible(clips(), torch.tensor([[0, 1], [2, 3]]))
-    with pytest.raises(ValueError, match="patch_size=6: stem=conv halves frames"):
-        ConvStem(24, patch_size=6)
-
-
-def test_a_convolutional_stem_learns():
-    encoder = build(stem="conv", attention="step")
-    encoder(clips()).square().sum().backward()
-    grads = [p.grad for p in encoder.embed.parameters()]
-    assert len(grads) == 2 + 2 * 4 and all(g is not None and g.abs().max() > 0 for g in grads)

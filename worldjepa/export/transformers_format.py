@@ -24,14 +24,7 @@ from worldjepa.model.world_model import WorldModel
 from worldjepa.tensorfile import write_tensors
 
 # what transformers' VJEPA2 does, as arguments of ours
-ENCODER_MUST = {
-    "positions": "rope",
-    "rope": "vjepa2",
-    "attention": "full",
-    "window": None,
-    "stem": "linear",
-    "projector": None,
-}
+ENCODER_MUST = {"positions": "rope", "rope": "vjepa2", "attention": "full", "window": None, "projector": None}
 PREDICTOR_MUST = {"positions": "rope", "rope": "vjepa2"}
 
 

@@ -18,7 +18,6 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from worldjepa.model.layers.block import NORM_EPS, Block, init_transformer, run_blocks
-from worldjepa.model.layers.conv_stem import ConvStem
 from worldjepa.model.layers.precision import compute_dtype
 from worldjepa.model.layers.rope import CONVENTIONS, Rotary, grid_rotary
 from worldjepa.model.layers.sincos import grid_sincos
@@ -28,7 +27,6 @@ from worldjepa.types import Grid
 
 ATTENTION = ("full", "step", "causal", "factorised")
 POSITIONS = ("rope", "sincos", "sincos_thirds")
-STEMS = {"linear": TubeletEmbed, "conv": ConvStem}
 
 
 class VideoEncoder(nn.Module):
@@ -36,8 +34,7 @@ class VideoEncoder(nn.Module):
 
     ``frames_per_step`` frames make a latent step: ``tubelet_size`` of them (default), or 1, which is repeated
     to fill its tubelet. ``window`` limits how many latent steps ``causal`` and ``factorised`` attention see.
-    ``stem`` conv has convolutions before the tokens, of which then none can be hidden. A ``projector`` makes
-    one pooled latent of a step's tokens. ``checkpoint_blocks`` recomputes each block in
+    A ``projector`` makes one pooled latent of a step's tokens. ``checkpoint_blocks`` recomputes each block in
     the backward pass to save memory.
     """
 
@@ -57,7 +54,6 @@ class VideoEncoder(nn.Module):
         rope: str = "paired",
         attention: str = "full",
         window: int | None = None,
-        stem: str = "linear",
         channels: int = 3,
         projector: Projector | None = None,
     ):
@@ -65,7 +61,6 @@ class VideoEncoder(nn.Module):
         _check_choice("attention", attention, ATTENTION)
         _check_choice("positions", positions, POSITIONS)
         _check_choice("rope", rope, CONVENTIONS)
-        _check_choice("stem", stem, tuple(STEMS))
         self.frames_per_step = tubelet_size if frames_per_step is None else frames_per_step
         if self.frames_per_step not in (1, tubelet_size):
             raise ValueError(
@@ -78,9 +73,7 @@ class VideoEncoder(nn.Module):
             attention,
             window,
         )
-        self.stem = stem
-        sizes = {"patch_size": patch_size, "tubelet_size": tubelet_size, "channels": channels}
-        self.embed = STEMS[stem](dim, **sizes)
+        self.embed = TubeletEmbed(dim, patch_size=patch_size, tubelet_size=tubelet_size, channels=channels)
         self.blocks = nn.ModuleList(Block(dim, num_heads, mlp_ratio=mlp_ratio) for _ in range(depth))
         self.norm = nn.LayerNorm(dim, eps=NORM_EPS)
         self.head_dim = dim // num_heads
@@ -116,7 +109,7 @@ class VideoEncoder(nn.Module):
         return self.encode_tubelets(self.tubelets(frames), self.grid(frames), ids)
 
     def tubelets(self, frames: Float[Tensor, "b f c y x"]) -> Float[Tensor, "b n pixels"]:
-        """Cut clips into tubelets of raw pixels (``stem`` conv: convolve them), once for every pass.
+        """Cut clips into tubelets of raw pixels, once for every pass that reads them.
 
         Under autocast they have its precision: they are read by a linear map only.
         """
@@ -133,15 +126,8 @@ class VideoEncoder(nn.Module):
 
         ``parts`` are the lengths of several sets of tokens packed one after the other in ``ids`` (one a mask
         setting): each sees only itself, and all go through the linear maps together.
-
-        Raises:
-            ValueError: tokens are to be hidden from a convolutional stem, which has seen their pixels.
         """
         if ids is not None:
-            if self.stem != "linear":
-                raise ValueError(
-                    f"stem={self.stem}: tokens have seen their neighbours' pixels, none can be hidden"
-                )
             tubelets = gather_tokens(tubelets, ids)
         return self._transform(self._add_positions(self.embed(tubelets), grid, ids), grid, ids, parts)
 

@@ -24,9 +24,8 @@ class ProjectorConfig:
 class EncoderConfig:
     """The tubelet ViT. ``attention``: full, step, causal or factorised (see design of the clock).
 
-    ``stem``: linear (one linear map of a tubelet's pixels) or conv (convolutions first, for world models from
-    episodes: shapes are learnt from far fewer pictures). ``positions``: rope, sincos or sincos_thirds
-    (V-JEPA's published weights). ``rope``: paired (ours, relative) or vjepa2 (published weights').
+    ``positions``: rope, sincos or sincos_thirds (V-JEPA's published weights). ``rope``: paired (ours,
+    relative) or vjepa2 (published weights').
     ``frames_per_step`` None means ``tubelet_size``; 1 repeats a frame to fill its tubelet.
     ``window``: how many latent steps back causal attention sees (None: all). ``timm``: a timm model stands in
     its place; what a run with ``model.frozen`` or converted weights fill in: leave it unset.
@@ -36,7 +35,6 @@ class EncoderConfig:
     depth: int = 4
     num_heads: int = 4
     mlp_ratio: float = 4.0
-    stem: str = "linear"
     patch_size: int = 16
     tubelet_size: int = 2
     frames_per_step: Optional[int] = None

@@ -94,11 +94,6 @@ def check_model(config: TrainConfig) -> None:
         )
     if config.objective.kind == "iris":
         _check_tokens(model)
-    if model.encoder.stem != "linear" and not dynamics:
-        raise ConfigError(
-            f"model.encoder.stem={model.encoder.stem}: its tokens have seen their neighbours' pixels, hide "
-            "nothing, so only world models (objective.kind=dynamics) can have one; leave it out"
-        )
     if dynamics:
         _check_world_model(model)
     elif model.encoder.projector.pool != "none" or model.frozen or model.heads:
@@ -115,12 +110,6 @@ def _check_encoder(encoder: EncoderConfig) -> None:
     at_least("model.encoder.tubelet_size", encoder.tubelet_size, 1)
     one_of("model.encoder.positions", encoder.positions, ("rope", "sincos", "sincos_thirds"))
     one_of("model.encoder.rope", encoder.rope, ("paired", "vjepa2"))
-    one_of("model.encoder.stem", encoder.stem, ("linear", "conv"))
-    if encoder.stem == "conv" and encoder.patch_size not in (2, 4, 8, 16, 32):
-        raise ConfigError(
-            f"model.encoder.patch_size={encoder.patch_size}: model.encoder.stem=conv halves frames; set "
-            "model.encoder.patch_size=8 or another power of two up to 32"
-        )
     one_of("model.encoder.attention", encoder.attention, ATTENTIONS)
     if encoder.frames_per_step not in (None, 1, encoder.tubelet_size):
         raise ConfigError(

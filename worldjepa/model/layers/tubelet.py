@@ -15,22 +15,13 @@ class TubeletEmbed(nn.Module):
     """Cut frames into tubelets and embed each by one linear map.
 
     The pixels of a tubelet stand in the order (channel, frame, row, column), that of a Conv3d kernel, so that
-    a published convolution's weight flattens into ``proj.weight``. ``width``: of what is embedded, where that
-    is not pixels.
+    a published convolution's weight flattens into ``proj.weight``.
     """
 
-    def __init__(
-        self,
-        dim: int,
-        *,
-        patch_size: int = 16,
-        tubelet_size: int = 2,
-        channels: int = 3,
-        width: int | None = None,
-    ):
+    def __init__(self, dim: int, *, patch_size: int = 16, tubelet_size: int = 2, channels: int = 3):
         super().__init__()
         self.patch_size, self.tubelet_size, self.channels = patch_size, tubelet_size, channels
-        self.proj = Linear(channels * tubelet_size * patch_size**2 if width is None else width, dim)
+        self.proj = Linear(channels * tubelet_size * patch_size**2, dim)
 
     def grid(self, frames: Shaped[Tensor, "b f c y x"]) -> Grid:
         """Return the token grid of ``frames``.
