@@ -10,7 +10,6 @@ stay in the table of ``--out`` as they were measured; each names its commit and 
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import sys
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from typing import Any
 import torch
 import yaml
 
-from benchmarks.goals import Runs, cell, measured_before, pooled, training_minutes
+from benchmarks.goals import Runs, cell, measured_before, pooled, row_parser, training_minutes
 from benchmarks.machine import describe
 from benchmarks.table import write_results
 from worldjepa.data.episodes.store import open_episodes
@@ -91,16 +90,9 @@ def markdown(cases: dict[str, Any], circumstances: dict[str, str]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Train, judge, pool, report."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rows", nargs="+", choices=list(EXPERIMENTS), default=list(EXPERIMENTS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--episodes", type=int, default=200, help="a seed")
-    parser.add_argument("--folder", type=Path, default=Path("runs/control_table"))
+    parser = row_parser(__doc__, EXPERIMENTS, seeds=[0], folder="runs/control_table")
     parser.add_argument("--train", default="", help="further words of the training command, in quotes")
     parser.add_argument("--plan", default="", help="further words of the planning command, in quotes")
-    parser.add_argument("--out", help="write <out>.md and <out>.json")
     options = parser.parse_args(argv)
     command = "python -m benchmarks.control " + shlex.join(sys.argv[1:] if argv is None else argv)
     circumstances = describe(command.strip(), torch.get_num_threads(), "wall")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,19 @@ class Runs:
             known[" ".join(asked)] = json.loads((run_dir / "plan.json").read_text())
             kept.write_text(json.dumps(known, indent=1))
         return known[" ".join(asked)]
+
+
+def row_parser(
+    text: str | None, rows: Iterable[str], *, seeds: Sequence[int], folder: str
+) -> argparse.ArgumentParser:
+    """Return what reads the words of a table of goals: rows, seeds, tasks, where runs and table go."""
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", nargs="+", choices=list(rows), default=list(rows))
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(seeds))
+    parser.add_argument("--episodes", type=int, default=200, help="a seed")
+    parser.add_argument("--folder", type=Path, default=Path(folder))
+    parser.add_argument("--out", help="write <out>.md and <out>.json")
+    return parser
 
 
 def training_minutes(run_dir: Path) -> float:

@@ -12,14 +12,13 @@ one command at a time: nothing else should run beside.
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.goals import Runs, cell, measured_before, pooled, training_minutes
+from benchmarks.goals import Runs, cell, measured_before, pooled, row_parser, training_minutes
 from benchmarks.machine import describe
 from benchmarks.table import write_results
 
@@ -140,16 +139,9 @@ def _choices(cases: dict[str, Any]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Train, judge, pool, report."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser = row_parser(__doc__, ROWS, seeds=[0, 1, 2], folder="runs/two_rooms_table")
     parser.add_argument("--protocols", nargs="+", choices=list(PROTOCOLS), default=list(PROTOCOLS))
-    parser.add_argument("--episodes", type=int, default=200, help="a seed")
     parser.add_argument("--choice-episodes", type=int, default=50, help="0: none of them")
-    parser.add_argument("--folder", type=Path, default=Path("runs/two_rooms_table"))
-    parser.add_argument("--out", help="write <out>.md and <out>.json")
     options = parser.parse_args(argv)
     table = Table(options.folder, options.episodes)
     first, seed = options.rows[0], options.seeds[0]
