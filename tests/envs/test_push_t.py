@@ -14,7 +14,7 @@ assert worldjepa.envs  # registers the ids
 
 
 def made(**kwargs):
-    pytest.importorskip("gym_pusht")
+    pytest.importorskip("gym_pusht", reason="needs gym-pusht")
     return gymnasium.make("worldjepa/PushT-v0", image_size=64, **kwargs)
 
 

@@ -68,7 +68,7 @@ def test_an_absent_package_is_named_with_the_command(name, package, extra, monke
 
 
 def test_a_plain_reacher_draws_the_arm_alone():
-    pytest.importorskip("shimmy.dm_control_compatibility")
+    pytest.importorskip("shimmy.dm_control_compatibility", reason="needs dm-control")
     pictures = [
         gymnasium.make("worldjepa/Reacher-v0", plain=plain).reset(seed=0)[0]["pixels"].astype(int)
         for plain in (True, False)
