@@ -23,6 +23,7 @@ from worldjepa.training.signals import StopRequest
 
 logger = logging.getLogger(__name__)
 COLLECTED = "episodes"  # in the run folder
+BATCH = 64  # windows read together where models are judged
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ def windows_in_order(
         list(ids),
         sampling=window_sampling(config, num_steps),
         size=config.data.size,
-        batch_size=64,
+        batch_size=BATCH,
         stride=stride,
     )
 

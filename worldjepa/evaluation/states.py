@@ -46,16 +46,33 @@ def fit_state_probe(latents: Float[Tensor, "n p d"], state: Float[Tensor, "n z"]
     if len(latents) < 2 * HELD_BACK:
         raise NoProbeError(f"a state probe is fitted to {2 * HELD_BACK} rows or more, got {len(latents)}")
     held = torch.arange(len(latents)) % HELD_BACK == 0
-    tried = [_fit(latents[~held], state[~held], penalty) for penalty in PENALTIES]
-    scores = torch.stack([probe.rmse(latents[held], state[held]).square().sum() for probe in tried])
-    best = int(scores.nan_to_num(nan=torch.inf).argmin())
-    return _fit(latents, state, PENALTIES[best])
+    tried = _Ridge(latents[~held], state[~held])
+    scores = [tried.probe(penalty).rmse(latents[held], state[held]).square().sum() for penalty in PENALTIES]
+    best = int(torch.stack(scores).nan_to_num(nan=torch.inf).argmin())
+    return _Ridge(latents, state).probe(PENALTIES[best])
 
 
-def _fit(latents: Tensor, state: Tensor, penalty: float) -> StateProbe:
-    features, target = latents.flatten(1).double(), state.double()
-    mean, std = features.mean(dim=0), features.std(dim=0).clamp_min(1e-6)
-    x, bias = (features - mean) / std, target.mean(dim=0)
-    gram = x.T @ x
-    gram.diagonal().add_(penalty * len(x))
-    return StateProbe(mean, std, torch.linalg.solve(gram, x.T @ (target - bias)), bias)
+class _Ridge:
+    """Ridge regression under any penalty, from inner products made once.
+
+    Where there are more features than rows (all patches of a large encoder), they are those of rows, and the
+    weights a sum of rows: the same weights, from a matrix that is as small as the rows are few.
+    """
+
+    def __init__(self, latents: Float[Tensor, "n p d"], state: Float[Tensor, "n z"]):
+        features, target = latents.flatten(1).double(), state.double()
+        self.mean, self.std = features.mean(dim=0), features.std(dim=0).clamp_min(1e-6)
+        self.x, self.bias = (features - self.mean) / self.std, target.mean(dim=0)
+        self.y = target - self.bias
+        self.wide = self.x.shape[1] > self.x.shape[0]
+        self.products = self.x @ self.x.T if self.wide else self.x.T @ self.x
+
+    def probe(self, penalty: float) -> StateProbe:
+        """Fit; ``penalty`` is a share of the features' mean square."""
+        damped = self.products.clone()
+        damped.diagonal().add_(penalty * len(self.x))
+        if self.wide:
+            weight = self.x.T @ torch.linalg.solve(damped, self.y)
+        else:
+            weight = torch.linalg.solve(damped, self.x.T @ self.y)
+        return StateProbe(self.mean, self.std, weight, self.bias)

@@ -21,12 +21,13 @@ from worldjepa.evaluation.states import fit_state_probe
 from worldjepa.loading import load
 from worldjepa.model.world_model import WorldModel
 from worldjepa.outcome.labels import say_end
-from worldjepa.run_episodes import EpisodeData, windows_in_order
+from worldjepa.run_episodes import BATCH, EpisodeData, windows_in_order
 
 logger = logging.getLogger(__name__)
 CONTEXT, HORIZON = 3, 10  # latent steps given and predicted, where the episodes are long enough
-BATCHES = 8  # of 64 windows
+BATCHES = 8  # of windows
 PROBED = 4096  # observations that a state probe is fitted to, and half as many to judge it by
+ROOM = 2**30  # bytes of latents kept at once; where a latent step is wide (all patches), fewer are judged
 SHOWN = (1, 2, 3, 5, 7, 10)  # latent steps ahead that the tables show; the file has all
 RESULT = "dynamics.json"
 
@@ -110,8 +111,9 @@ def _rolled_out(
     config: TrainConfig, data: EpisodeData, model: WorldModel, ids: list[int], steps: int
 ) -> RolledOut:
     stride = max(1, (steps - 1) * config.model.action_block // 2)
+    batches = max(1, _with_room(model, BATCH * BATCHES * steps) // (BATCH * steps))
     with windows_in_order(config, data, ids, num_steps=steps, stride=stride) as windows:
-        return roll_out(model, islice(windows, BATCHES), context=min(CONTEXT, steps - 1))
+        return roll_out(model, islice(windows, batches), context=min(CONTEXT, steps - 1))
 
 
 def _state_errors(
@@ -121,8 +123,9 @@ def _state_errors(
     names = data.episodes.spec.state_names
     if not names or rolled.state is None:
         return None
-    probe = fit_state_probe(*_observed(config, data, model, data.train, PROBED))
-    latents, state = _observed(config, data, model, data.held_out, PROBED // 2)
+    count = _with_room(model, PROBED)
+    probe = fit_state_probe(*_observed(config, data, model, data.train, count))
+    latents, state = _observed(config, data, model, data.held_out, count // 2)
     rmse = tuple(probe.rmse(latents, state).tolist())
     steps = rolled.latents.shape[1]
     fitted, states = _predicted(_rolled_out(config, data, model, data.train, steps))
@@ -130,6 +133,12 @@ def _state_errors(
     predicted, truth = _predicted(rolled)
     ahead = tuple(tuple(probe.rmse(predicted[:, i], truth[:, i]).tolist()) for i in range(truth.shape[1]))
     return StateErrors(names, rmse, tuple(state.std(dim=0).tolist()), ahead)
+
+
+def _with_room(model: WorldModel, count: int) -> int:
+    """Return for how many of ``count`` latent steps there is room."""
+    assert model.predictor is not None
+    return min(count, ROOM // (4 * model.predictor.grid.p * model.predictor.latent_dim))
 
 
 def _predicted(rolled: RolledOut) -> tuple[Tensor, Tensor]:
