@@ -21,9 +21,8 @@ HOLD_AND_FORK = """
 import os, sys, time
 from worldjepa.runlock import RunLock
 lock = RunLock(sys.argv[1]).acquire()
-child = os.fork()
-if child:
-    print(child, flush=True)
+if os.fork() == 0:  # the child speaks, once it is past its beginning
+    print(os.getpid(), flush=True)
 time.sleep(60)
 """
 
