@@ -34,7 +34,8 @@ class ActorCritic(nn.Module):
         num_tokens: tokens of a latent step (1 for pooled latents); all are read at once.
         action: of one environment step.
         action_block: environment steps of a latent step; all of them are chosen at once.
-        hidden_dim, depth: of the two networks.
+        hidden_dim: width of the two networks.
+        depth: their hidden layers.
         discount: per latent step.
 
     Raises:

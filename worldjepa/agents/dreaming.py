@@ -91,7 +91,8 @@ def lambda_returns(
         rewards: of each block.
         values: of the latent that each block led to.
         continues: chances that the episode goes on after each block.
-        discount, trace: shares, per latent step.
+        discount: share of what is to come that counts, per latent step.
+        trace: lambda, the share of longer returns, per latent step.
     """
     found = [values[:, -1]]
     for i in reversed(range(rewards.shape[1])):

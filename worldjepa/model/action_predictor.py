@@ -41,7 +41,10 @@ class ActionPredictor(StepPredictor):
         action_dim: width of an action block.
         grid: rows and columns of a latent step's tokens; (1, 1) for pooled latents.
         proprioception_dim: width of the measured state that may be given beside the latents; 0 for none.
-        dim, depth, num_heads, mlp_ratio: of the transformer.
+        dim: width of the transformer.
+        depth: its blocks.
+        num_heads: of its attention.
+        mlp_ratio: width of its MLPs, a multiple of ``dim``.
         conditioning: adaln or tokens.
         window: how many latent steps a step sees in each layer, its own included; None for all.
         rope: paired (relative) or vjepa2 (published weights').
