@@ -37,6 +37,21 @@ def test_what_a_planner_does_not_take_is_refused():
 
 
 @pytest.mark.parametrize(
+    ("argument", "value", "expected"),
+    [
+        ("num_samples", "abc", "a whole number, such as 300"),
+        ("iterations", 2.5, "a whole number, such as 6"),
+        ("iterations", True, "a whole number"),
+        ("shrink", None, "a number, such as 1.0"),
+        ("min_std", float("nan"), "a number, such as 0.01"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused(argument: str, value: Any, expected: str):
+    with pytest.raises(ConfigError, match=rf"plan.planner_settings.{argument}={value}: expected {expected}"):
+        build_planner(PlanningConfig(planner_settings={argument: value}), discrete=False, action_block=1)
+
+
+@pytest.mark.parametrize(
     ("name", "expected"), [("last", 9.0), ("smallest", 1.0), ("last_plus", 9 + 0.5 * 5), ("mean", 14 / 3)]
 )
 def test_costs_by_their_names(name: str, expected: float):

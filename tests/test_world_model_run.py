@@ -80,6 +80,20 @@ def test_episodes_of_other_widths_are_refused(world_run, tmp_path, capsys):
     assert "model.action_dim=3: the episodes of" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ["plan.success={position: 0.1}"],
+        ["agent.rounds=1", "model.heads=[reward, pixels]", "objective.weights.reward=1"],
+    ],
+)
+def test_actions_without_bounds_are_refused_before_anything_is_collected(asked, tmp_path, capsys):
+    env = ["env.id=tests.data.made_envs:made/Made-v0", "env.kwargs={space: open}"]
+    assert main([*TINY_WORLD, *env, f"run.dir={tmp_path / 'run'}", *asked]) == 2
+    assert "actions are open on a side" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "episodes").exists()
+
+
 def test_from_config_asks_the_environment_for_its_actions():
     model = worldjepa.from_config("two_rooms")
     assert model.predictor is not None

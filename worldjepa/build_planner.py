@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from functools import partial
 from typing import Any
 
@@ -31,22 +32,35 @@ def build_planner(settings: PlanningConfig, *, discrete: bool, action_block: int
     """Return the planner that ``settings`` name, with its arguments.
 
     Raises:
-        ConfigError: an argument that it does not have, or a planner for the other kind of actions.
+        ConfigError: an argument that it does not have or of another kind, or a planner for the other kind of
+            actions.
     """
     name = settings.planner or ("categorical_cem" if discrete else "icem")
     if discrete != (name == "categorical_cem"):
         kind, right = ("discrete", "categorical_cem") if discrete else ("continuous", "icem, cem, mppi, ...")
         raise ConfigError(f"plan.planner={name}: the actions are {kind}; choose {right}, or leave it out")
     function = getattr(planning, name)
-    takes = [one for one in inspect.signature(function).parameters if one not in GIVEN]
-    for argument in settings.planner_settings:
+    takes = {
+        one.name: one.default
+        for one in inspect.signature(function).parameters.values()
+        if one.name not in GIVEN
+    }
+    for argument, value in settings.planner_settings.items():
         if argument not in takes:
-            near = did_you_mean(argument, takes) or f"; there are {', '.join(takes)}"
+            near = did_you_mean(argument, list(takes)) or f"; there are {', '.join(takes)}"
             raise ConfigError(f"plan.planner_settings.{argument}: {name} has no such argument{near}")
+        _check_kind(argument, value, takes[argument])
     arguments = dict(settings.planner_settings)
     if "action_block" in inspect.signature(function).parameters:  # the noise runs over environment steps
         arguments["action_block"] = action_block
     return partial(function, **arguments)
+
+
+def _check_kind(argument: str, value: Any, default: int | float) -> None:
+    """Raise ``ConfigError`` if a planner's argument is not such a number as its default."""
+    kinds, expected = (int, "a whole number") if isinstance(default, int) else ((int, float), "a number")
+    if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value):
+        raise ConfigError(f"plan.planner_settings.{argument}={value}: expected {expected}, such as {default}")
 
 
 def build_cost(settings: PlanningConfig) -> Cost:

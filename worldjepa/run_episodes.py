@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,10 +14,12 @@ import torch
 from worldjepa.config import WORLD_KINDS, TrainConfig
 from worldjepa.data.clips.loader import ClipLoader, default_num_workers
 from worldjepa.data.collection.collect import collect_episodes, describe_env
+from worldjepa.data.episodes.action_spec import CLOSING, ActionSpec
 from worldjepa.data.episodes.episode import Episodes
 from worldjepa.data.episodes.store import action_statistics, open_episodes, split_episodes
 from worldjepa.data.episodes.windows import WindowSampling, ordered_windows, window_loader
 from worldjepa.model.world_model import WorldModel
+from worldjepa.settings.planning import plans_asked
 from worldjepa.settings.schema import ConfigError
 from worldjepa.training import distributed
 from worldjepa.training.signals import StopRequest
@@ -52,6 +55,7 @@ def ensure_episodes(config: TrainConfig, run_dir: Path) -> bool:
         Whether all are there; False if a signal asked to stop on the way.
 
     Raises:
+        ConfigError: it takes actions without bounds, and plans or an agent are asked for.
         ValueError: the environment cannot be used.
         CollectionError: it fails again and again.
     """
@@ -60,6 +64,8 @@ def ensure_episodes(config: TrainConfig, run_dir: Path) -> bool:
     settings = config.data
     assert settings.size is not None
     root = run_dir / COLLECTED
+    if not root.exists():
+        _check_bounds(config, describe_env(config.env).action)
     with StopRequest() as stop:
         found = collect_episodes(
             config.env,
@@ -109,14 +115,27 @@ def adopt_episodes(config: TrainConfig, data: EpisodeData) -> TrainConfig:
     """Return ``config`` with the widths of actions and proprioception that the episodes have.
 
     Raises:
-        ConfigError: other widths are set.
+        ConfigError: other widths are set, or plans or an agent are asked for and actions have no bounds.
     """
     spec = data.episodes.spec
     for name, has in (("action_dim", spec.action.dim), ("proprioception_dim", spec.proprioception_dim)):
         asked = getattr(config.model, name)
         if asked not in (None, has):
             raise ConfigError(f"model.{name}={asked}: the episodes of {data.root} have {has}; leave it unset")
+    _check_bounds(config, spec.action)
     return _with_widths(config, spec.action.dim, spec.proprioception_dim)
+
+
+def _check_bounds(config: TrainConfig, action: ActionSpec) -> None:
+    """Raise ``ConfigError`` if a planner or an actor would have no bounds to keep to: not after hours."""
+    if all(map(math.isfinite, (*action.low, *action.high))):
+        return
+    if config.agent.rounds or plans_asked(config.plan):
+        without = "" if config.agent.rounds else "; or train without plans: plan.episodes=0"
+        raise ConfigError(
+            f"env.id={config.env.id}: its actions are open on a side (low={action.low}, high={action.high}), "
+            f"and what is to choose among them needs bounds; {CLOSING}{without}"
+        )
 
 
 def set_action_stats(model: WorldModel, data: EpisodeData) -> None:

@@ -88,3 +88,16 @@ def test_what_does_not_fit_is_refused():
     control.act(StubEnv([[3, 4], [20, 9]]).frames())
     with pytest.raises(ValueError, match="call reset"):
         control.act(StubEnv([[3, 4]]).frames())
+
+
+def test_other_actions_tokens_and_training_mode_are_refused():
+    with pytest.raises(ValueError, match="trained with box actions"):
+        AgentController(stub(), agent_of(), action_space=spaces.Discrete(2))
+    two = ActorCritic(latent_dim=2, num_tokens=2, action=SPEC, hidden_dim=8)
+    with pytest.raises(ValueError, match="latents of 2 x 2 numbers"):
+        AgentController(stub(), two, action_space=BOX)
+    world = stub()
+    control = AgentController(world, agent_of(), action_space=BOX)
+    world.train()
+    with pytest.raises(ValueError, match=r"call model.eval\(\)"):
+        control.act(StubEnv([[3, 4]]).frames())

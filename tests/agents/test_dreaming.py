@@ -8,9 +8,10 @@ import torch
 from tests.agents.linear_world import BOX, COMPASS, MOVES, LinearWorld, starts
 from tests.model.worlds import world
 from worldjepa.agents.actor_critic import ActorCritic
-from worldjepa.agents.dreaming import Dreamer, dream, lambda_returns, untrained
+from worldjepa.agents.dreaming import Dreamer, dream, lambda_returns
 from worldjepa.data.episodes.action_spec import ActionSpec
 from worldjepa.model.heads import ScalarHead
+from worldjepa.planning.world import untrained
 
 
 def test_lambda_returns_by_hand():

@@ -36,6 +36,7 @@ class Made(gymnasium.Env):
         self.render_mode, self.fault, self.phase, self.every = render_mode, fault, phase, every
         self.action_space = {
             "box": spaces.Box(-1, 1, (2,), np.float32),
+            "open": spaces.Box(-np.inf, np.inf, (2,), np.float32),
             "discrete": spaces.Discrete(3, start=1),
             "multi_discrete": spaces.MultiDiscrete([2, 3]),
             "dict": spaces.Dict({"a": spaces.Discrete(2)}),

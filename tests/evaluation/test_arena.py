@@ -74,3 +74,9 @@ def test_the_recorded_frames_are_met(store: EpisodeStore, ground: Ground):
             recorded = store.read(place.episode, (), place.step, place.step).state
             assert recorded is not None and arena.state is not None
             assert np.array_equal(arena.state[row], recorded[0])
+
+
+def test_actions_of_another_environment_are_refused():
+    words = "have 3 numbers an environment step, and those of this"
+    with Arena(TWO_ROOMS, 1, size=32) as arena, pytest.raises(ValueError, match=words):
+        arena.replay([0], [np.zeros((2, 3), np.float32)])

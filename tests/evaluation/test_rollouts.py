@@ -39,3 +39,16 @@ def test_windows_no_longer_than_the_context_are_refused():
         roll_out(world(dtype=torch.float32), [batch], context=2)
     with pytest.raises(ValueError, match="no window"):
         roll_out(world(dtype=torch.float32), [], context=1)
+
+
+def test_a_window_that_is_alone_takes_actions_of_another_batch_or_none():
+    model = world(dtype=torch.float32)
+    generator = torch.Generator().manual_seed(0)
+    frames = torch.randint(0, 256, (3, 3, 3, 16, 16), generator=generator, dtype=torch.uint8)
+    actions = torch.randn(3, 2, 4, generator=generator)
+    parts = [Batch(frames[part], actions=actions[part]) for part in (slice(0, 2), slice(2, 3))]
+    rolled = roll_out(model, parts, context=1)
+    expected = model.rollout(model.encode(frames)[:, :1], actions[[1, 0, 1]])
+    torch.testing.assert_close(rolled.shuffled, expected, atol=1e-5, rtol=0)
+    alone = roll_out(model, parts[1:], context=1)
+    assert alone.shuffled is None and alone.errors().shuffled is None

@@ -33,6 +33,8 @@ def test_one_discrete_action_stays_discrete_and_counts_from_zero():
     assert blocks.space == spaces.Discrete(3)
     assert blocks.to_env(np.array([0, 2])).tolist() == [[5], [7]]
     assert blocks.to_model(np.array([0, 2])).tolist() == [[1, 0, 0], [0, 0, 1]]
+    with pytest.raises(ValueError, match=r"choices are whole numbers, got \[0.9\]"):
+        blocks.to_model(np.array([0.9, 2.0]))
 
 
 def test_a_block_of_discrete_actions_is_multi_discrete():

@@ -15,7 +15,7 @@ import worldjepa
 from tests.imagination.dreams import dreaming, some_starts
 from tests.model.worlds import redrawn
 from worldjepa.imagination import ImaginedVectorEnv, as_sb3_vec_env
-from worldjepa.imagination.latent_env import LatentVectorEnv
+from worldjepa.imagination.latent_env import LatentVectorEnv, _fill
 from worldjepa.model.encoder import VideoEncoder
 
 ID = "worldjepa/Point-v0"
@@ -146,3 +146,9 @@ def test_what_does_not_fit_is_refused():
     model.action_block = 2
     with pytest.raises(gymnasium.error.ResetNeeded):
         real(model).step(np.zeros((3, 4)))
+
+
+def test_an_info_may_be_whole_in_one_step_and_a_fraction_in_the_next():
+    every = np.ones(2, bool)
+    told = _fill({}, {"distance": np.array([0, 0])}, every)
+    assert _fill(told, {"distance": np.array([0.5, 0.25])}, every)["distance"].tolist() == [0.5, 0.25]

@@ -18,7 +18,9 @@ class StubWorld(nn.Module):
         super().__init__()
         self.moves = torch.eye(2) if actions is None else torch.tensor(actions)  # [width 2] of one-hots
         self.action_block, self.image_size, self.heads = action_block, side, {}
-        self.predictor = SimpleNamespace(action_dim=action_block * len(self.moves), proprioception_dim=0)
+        self.predictor = SimpleNamespace(
+            action_dim=action_block * len(self.moves), proprioception_dim=0, grid=SimpleNamespace(p=1)
+        )
         self.encoder = SimpleNamespace(frames_per_step=frames_per_step, attention=attention)
         self.device, self.calls, self.contexts = torch.device("cpu"), 0, []
         self.eval()

@@ -98,3 +98,9 @@ def test_what_does_not_fit():
     box = ActionDist.initial((torch.zeros(5), torch.ones(5)), batch=1, horizon=1)
     with pytest.raises(ValueError, match="mean and std"):
         categorical_cem(cost, box, sizes=SIZES)
+
+
+def test_logits_that_are_no_probabilities():
+    init = ActionDist(logits=torch.tensor([[[torch.nan, 0.0]]]))
+    with pytest.raises(ValueError, match="no probabilities"):
+        categorical_cem(lambda actions: actions.sum(dim=(2, 3)), init, sizes=[2])

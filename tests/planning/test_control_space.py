@@ -77,3 +77,11 @@ def test_a_box_that_is_open_on_a_side():
     action = control.act(env.frames(), env.frames([[30, 30]]))
     assert (action <= [[1, 0.5]]).all()
     np.testing.assert_allclose(action, [[1, 0.5]], atol=0.2)
+
+
+@pytest.mark.parametrize("space", [spaces.Box(0, 2, (2,), np.int64), spaces.Box(0, 255, (2,), np.uint8)])
+def test_whole_numbers_of_one_environment_are_a_box(space):
+    env = StubEnv([[16, 16]])
+    action = controller(action_space=space).act(env.frames()[0], env.frames([[20, 20]])[0])
+    assert action.dtype == space.dtype
+    assert space.contains(action)

@@ -196,6 +196,8 @@ def test_a_planner_of_ones_own():
     [
         ({"horizon": 2, "replan_every": 3}, "replan_every <= horizon"),
         ({"history": 0}, "history >= 1"),
+        ({"warm_start": -0.1}, "warm_start None or 0 and more"),
+        ({"subgoal_share": float("nan")}, "subgoal_share above 0"),
         ({"action_space": spaces.Box(-1, 1, (3,))}, "3 numbers for the model"),
         ({"action_space": spaces.Discrete(4)}, "4 numbers for the model"),
         ({"action_space": spaces.Text(3)}, "expected Box, Discrete or MultiDiscrete"),
@@ -248,3 +250,29 @@ def test_it_drives_a_real_model_in_a_real_vector_environment():
         control.reset(terminated | truncated)
     env.close()
     assert control.planned.plan.cost.isfinite().all()
+
+
+@pytest.mark.parametrize("acted", [0, 1])
+def test_what_was_refused_may_be_tried_again(acted):
+    """A goal that cannot be read, then the same moment again: as if nothing had come between."""
+    env, goal = StubEnv(STARTS), StubEnv(STARTS).frames(ENDS)
+    tried, plain = (controller(history=3) for _ in range(2))
+    for _ in range(acted):
+        actions = [one.act(env.frames(), goal) for one in (tried, plain)]
+        env.step(actions[0])
+    with pytest.raises(ValueError, match="at least one"):
+        tried.act(env.frames(), [])
+    np.testing.assert_array_equal(tried.act(env.frames(), goal), plain.act(env.frames(), goal))
+    contexts = [one.planned.context for one in (tried, plain) if one.planned]
+    assert torch.equal(contexts[0].latents, contexts[1].latents)
+    assert len(contexts[0].latents[0]) == 1 + acted
+
+
+def test_a_model_in_training_mode_encodes_nothing():
+    env = StubEnv(STARTS)
+    world = StubWorld()
+    control = controller(world)
+    world.train()
+    with pytest.raises(ValueError, match=r"call model.eval\(\)"):
+        control.act(env.frames(), env.frames(ENDS))
+    assert world.calls == 0

@@ -84,10 +84,14 @@ def test_costs_are_those_of_rollout_cost_however_pictures_come(form):
             candidates
         )
         unknown = rollout_cost(world, latents[:, :3], latents[:, 3], cost=COST)(candidates)
+        alone = rollout_cost(world, latents[:, 2:3], latents[:, 3], cost=COST)(candidates)
     forms = {"channels first": frames.movedim(-1, 2), "numpy": frames.numpy(), "float": frames / 255}
     pictures = {"pixels": forms[form][:, :3], "goal": forms[form][:, 3:]}
     costable = as_costable(world, cost=COST)
-    for action, expected in ((blocks, known), (torch.full((2, 3, 4), torch.nan), unknown)):
+    nothing = torch.full((2, 3, 4), torch.nan)
+    one = torch.stack([blocks[0], nothing[1]])  # of the other, what came before is not read
+    mixed = torch.stack([known[0], alone[1]])
+    for action, expected in ((blocks, known), (nothing, alone), (one, mixed)):
         found = costable.get_cost(shown(pictures | {"action": action}, 5), candidates)
         torch.testing.assert_close(found, expected)
     torch.testing.assert_close(costable.get_cost(shown(pictures, 5), candidates), unknown)
@@ -126,6 +130,7 @@ def test_gradients_flow_though_a_solver_without_them_came_before():
     torch.testing.assert_close(costs.detach(), before.clone())
     assert actions.grad is not None
     assert (actions.grad != 0).any()
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in world.parameters())
 
 
 def test_what_cannot_be_read_is_refused():
@@ -137,6 +142,8 @@ def test_what_cannot_be_read_is_refused():
         costable.get_cost(info | {"pixels": info["pixels"][..., 0]}, stay)
     with pytest.raises(ValueError, match="must hold arrays"):
         costable.get_cost(info | {"pixels": "?"}, stay)
+    with pytest.raises(ValueError, match="candidates are 3 wide; an action block of this model has 2"):
+        costable.get_cost(info, torch.zeros(1, 1, 1, 3))
     with pytest.raises(ValueError, match="bounds are 1 wide"):
         as_costable(stub(), bounds=([0.0], [1.0]))
     world = stub()

@@ -93,10 +93,15 @@ def test_a_callable_goal():
     assert torch.equal(goal_l1(FUTURES, ACTIONS, whole), FUTURES.sum(dim=(2, 3, 4)))
 
 
-@pytest.mark.parametrize("goal", [GOAL[:1], GOAL[:, :1], GOAL[:, 0], 3, [GOAL, 3]])
+@pytest.mark.parametrize("goal", [GOAL[[0, 1, 0]], GOAL[:, :1], GOAL[:, 0], 3, [GOAL, 3]])
 def test_goals_that_do_not_fit(goal):
     with pytest.raises(ValueError, match=r"a goal must be a latent \[b p d\] = \(2, 5, 6\)"):
         goal_l2(FUTURES, ACTIONS, goal)
+
+
+def test_a_goal_of_one_row_stands_for_all():
+    fixed = with_goal(goal_l2, GOAL[:1])
+    torch.testing.assert_close(fixed(FUTURES, ACTIONS, None), goal_l2(FUTURES, ACTIONS, GOAL[[0, 0]]))
 
 
 def test_penalties_constraints_and_sums():

@@ -60,6 +60,8 @@ def test_widen():
     logits = torch.tensor([[[0.0, -100.0, 3.0, 3.0, -100.0]]])
     mixed = widen(ActionDist(logits=logits), ActionDist(logits=logits), 0.5, sizes=(2, 3)).logits.exp()
     torch.testing.assert_close(mixed[0, 0], torch.tensor([0.75, 0.25, 5 / 12, 5 / 12, 1 / 6]))
+    even = widen(ActionDist(logits=logits), ActionDist(logits=logits), 2.0, sizes=(2, 3)).logits.exp()
+    torch.testing.assert_close(even[0, 0], torch.tensor([1 / 2, 1 / 2, 1 / 3, 1 / 3, 1 / 3]))
 
 
 def test_a_gaussian_is_refitted_by_weight_and_rows_without_weights_stay():

@@ -48,20 +48,27 @@ class AgentController:
         seed: int = 0,
     ):
         block = model.action_block
-        if agent.action_block != block or agent.latent_dim != model.encoder.latent_dim:
+        tokens = agent.num_tokens if model.predictor is None else model.predictor.grid.p
+        read = (agent.num_tokens, agent.latent_dim, agent.action_block)
+        if read != (tokens, model.encoder.latent_dim, block):
             raise ValueError(
-                f"the agent was trained on latents {agent.latent_dim} wide with blocks of "
-                f"{agent.action_block} actions, the model has {model.encoder.latent_dim} and {block}; load "
-                "both from one run"
+                f"the agent was trained on latents of {read[0]} x {read[1]} numbers with blocks of {read[2]} "
+                f"actions, the model has {tokens} x {model.encoder.latent_dim} and {block}; load both from "
+                "one run"
             )
         self.model, self.agent, self.explore, self.seed = model, agent, explore, seed
         self.space = ControlSpace.of(action_space, width=agent.action.dim, action_block=block)
+        if (self.space.spec.kind, self.space.spec.sizes) != (agent.action.kind, agent.action.sizes):
+            raise ValueError(
+                f"the agent was trained with {agent.action.kind} actions and the action space is "
+                f"{action_space}; pass that of the environment it was trained for, single or batched"
+            )
         self._clock = Clock.of(model, 1)
         self._observer = Observer(pixels)
         self.reset()
 
     def reset(self, mask: Any = None) -> None:
-        """Forget the past of all environments, or of those in ``mask [b]`` whose episodes have ended.
+        """Forget the past of all environments, or of those in ``mask [b]``, when ``MPCController`` does.
 
         Without a mask the number of environments may change, and the random streams begin anew.
         """
@@ -79,8 +86,11 @@ class AgentController:
             observation: of one environment or of all: uint8 ``[y x 3]``, ``[b y x 3]``, or a Dict.
 
         Raises:
-            ValueError: observations that cannot be read, or of another number of environments than before.
+            ValueError: observations that cannot be read, or of another number of environments than before, or
+                a model in training mode.
         """
+        if self.model.training:
+            raise ValueError("the model is in training mode; call model.eval() before acting with it")
         observed = self._observer.read(observation)
         if not self._tracks:
             self._begin(len(observed.frames))

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from worldjepa.agents.policies import BoxPolicy, ChoicePolicy, Policy
 from worldjepa.artifact import verify_folder, write_folder
-from worldjepa.data.episodes.action_spec import ActionSpec
+from worldjepa.data.episodes.action_spec import CLOSING, ActionSpec
 
 SETTINGS, WEIGHTS = "agent.json", "agent.safetensors"
 _SMALLEST = 1e-3  # of the recorded rewards' size, where all are zero
@@ -176,5 +176,5 @@ def _check(
     if not all(map(math.isfinite, (*action.low, *action.high))):
         raise ValueError(
             f"the actions' box is open on a side (low={action.low}, high={action.high}); an actor needs "
-            "bounds: wrap the environment (gymnasium.wrappers.RescaleAction or ClipAction)"
+            f"bounds: {CLOSING}"
         )

@@ -8,8 +8,6 @@ was afterwards: its parameters take no gradient while the agent learns.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from worldjepa.agents.actor_critic import ActorCritic
+from worldjepa.planning.world import untrained
 
 if TYPE_CHECKING:
     from worldjepa.model.world_model import WorldModel
@@ -194,16 +193,3 @@ class Dreamer:
         loss.backward(inputs=list(net.parameters()))
         nn.utils.clip_grad_norm_(net.parameters(), self.grad_clip)
         optimizer.step()
-
-
-@contextmanager
-def untrained(model: nn.Module) -> Iterator[None]:
-    """Let no parameter of ``model`` take a gradient inside; afterwards they are as before."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    for parameter in trained:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in trained:
-            parameter.requires_grad_(True)

@@ -54,7 +54,16 @@ class Arena:
         """Take row i to where ``actions[i]`` (in model form) lead after a reset with ``seeds[i]``.
 
         Rows with fewer actions begin later, so that all arrive at once.
+
+        Raises:
+            ValueError: actions of another width than the environments take.
         """
+        width = actions[0].shape[-1]
+        if width != self.spec.dim:
+            raise ValueError(
+                f"the recorded actions have {width} numbers an environment step, and those of this "
+                f"environment {self.spec.dim}; name the one that the episodes were collected in, by env.id"
+            )
         longest = max(len(one) for one in actions)
         waits = np.array([longest - len(one) for one in actions])
         self._seeds = list(seeds)

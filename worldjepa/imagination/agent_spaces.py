@@ -61,7 +61,7 @@ class ActionBlocks:
         Values beyond the bounds of a Box are clipped.
 
         Raises:
-            ValueError: another shape, or numbers that are not finite.
+            ValueError: another shape, numbers that are not finite, or choices that are not whole.
         """
         blocks, space = np.asarray(blocks), self.space
         if blocks.ndim < 1 or blocks.shape[1:] != space.shape:
@@ -71,6 +71,8 @@ class ActionBlocks:
         steps = blocks.reshape(len(blocks), self.length, -1)
         if self.spec.kind == "box":
             return self.spec.to_env(steps)
+        if (steps != np.round(steps)).any():
+            raise ValueError(f"choices are whole numbers, got {steps[steps != np.round(steps)][:3].tolist()}")
         choices = (steps + np.array(self.spec.start)).astype(self.spec.dtype)
         return choices.reshape(len(blocks), self.length, *self.spec.shape)
 

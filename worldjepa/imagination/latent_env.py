@@ -153,8 +153,10 @@ def _fill(into: dict[str, Any], infos: Mapping[str, Any], rows: Bool[np.ndarray,
             into[key] = _fill(into.get(key, {}), values, rows)
             continue
         values = np.asarray(values)
-        empty = np.full_like(values, None if values.dtype == object else 0)
-        into.setdefault(key, empty)[rows] = values[rows]
+        held = into.get(key, np.full_like(values, None if values.dtype == object else 0))
+        # a value may be a whole number in one step and a fraction in the next
+        into[key] = held = held.astype(np.result_type(held, values), copy=False)
+        held[rows] = values[rows]
     return into
 
 

@@ -79,7 +79,8 @@ def rollout_table(errors: RolloutErrors) -> Table:
         table.add_column(str(ahead), justify="right", no_wrap=True)
     rows = (("model", errors.predicted), ("shuffled actions", errors.shuffled), ("copy last", errors.copied))
     for name, values in rows:
-        table.add_row(name, *(f"{values[ahead - 1]:.3g}" for ahead in shown))
+        if values is not None:
+            table.add_row(name, *(f"{values[ahead - 1]:.3g}" for ahead in shown))
     return table
 
 

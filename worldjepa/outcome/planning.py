@@ -26,7 +26,7 @@ from worldjepa.loading import find_checkpoint, load
 from worldjepa.outcome.plan_judge import Judge
 from worldjepa.run_episodes import EpisodeData, find_episodes
 from worldjepa.settings.env import CollectConfig, EnvConfig
-from worldjepa.settings.planning import PlanConfig, PlanningConfig
+from worldjepa.settings.planning import PlanConfig, PlanningConfig, plans_asked
 from worldjepa.settings.schema import ConfigError, from_dict, to_dict
 
 RESULT, FILM, SHEET = "plan.json", "plan.mp4", "plan.png"
@@ -65,7 +65,7 @@ def judge_run(config: PlanConfig, run: TrainConfig) -> dict[str, Any]:
 
 def evaluate_planning(config: TrainConfig, data: EpisodeData, run_dir: Path, device: torch.device) -> None:
     """Judge the plans of a finished run, if ``plan.success`` says what success is."""
-    if _asked(config):
+    if plans_asked(config.plan):
         env = environment(EnvConfig(), config.env, data.episodes)
         how = How(config.seed, config.seed, device.type)
         try:
@@ -76,11 +76,7 @@ def evaluate_planning(config: TrainConfig, data: EpisodeData, run_dir: Path, dev
 
 def planned(config: TrainConfig, run_dir: Path) -> bool:
     """Tell whether the plans of a run were judged, or are not to be."""
-    return not _asked(config) or (run_dir / RESULT).exists()
-
-
-def _asked(config: TrainConfig) -> bool:
-    return bool(config.plan.success) and config.plan.episodes != 0
+    return not plans_asked(config.plan) or (run_dir / RESULT).exists()
 
 
 def _complete(planning: PlanningConfig, run: TrainConfig) -> PlanningConfig:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from worldjepa.data.episodes.action_spec import ActionSpec, action_spec
+from worldjepa.data.episodes.action_spec import CLOSING, ActionSpec, action_spec
 from worldjepa.types import ActionDist, read_bounds
 
 
@@ -44,8 +44,7 @@ class ControlSpace:
         if not np.isfinite([low, high]).all():
             raise ValueError(
                 f"the action space {space} is open on a side: planners need finite bounds; pass bounds=(low, "
-                "high), for example the range of the recorded actions, or wrap the environment "
-                "(RescaleAction)"
+                f"high), for example the range of the recorded actions, or {CLOSING}"
             )
         return cls(space, spec, action_block, low, high)
 
@@ -104,8 +103,10 @@ def _one_of_batch(space: gymnasium.Space) -> gymnasium.Space | None:
     if not isinstance(space, spaces.Box) or not space.shape or not _repeats(space.low, space.high):
         return None
     low, high = space.low[0], space.high[0]
-    if np.issubdtype(space.dtype, np.integer):  # of MultiDiscrete, Gymnasium makes a Box of whole numbers
-        return spaces.MultiDiscrete((high - low + 1).astype(np.int64), start=low.astype(np.int64))
+    if np.issubdtype(space.dtype, np.integer) and space.low.ndim > 1:
+        # of MultiDiscrete, Gymnasium makes a Box of whole numbers
+        low, high = low.astype(np.int64), high.astype(np.int64)
+        return spaces.MultiDiscrete(high - low + 1, start=low)
     return spaces.Box(low, high, dtype=space.dtype.type)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -110,6 +111,11 @@ class MPCController:
                 f"expected 1 <= replan_every <= horizon and history >= 1, got replan_every={replan_every}, "
                 f"horizon={horizon}, history={history}"
             )
+        if (warm_start is not None and not 0 <= warm_start < math.inf) or not subgoal_share > 0:
+            raise ValueError(
+                "expected warm_start None or 0 and more, and subgoal_share above 0, got "
+                f"warm_start={warm_start} and subgoal_share={subgoal_share}"
+            )
         self.model, self.planner, self.cost, self.horizon = model, planner, cost, horizon
         self.replan_every, self.history, self.warm_start = replan_every, history, warm_start
         self.time_budget_s, self.max_rollouts, self.seed = time_budget_s, max_rollouts, seed
@@ -127,7 +133,9 @@ class MPCController:
     def reset(self, mask: Any = None) -> None:
         """Forget the past of all environments, or of those in ``mask [b]`` whose episodes have ended.
 
-        Call it before the first observation of the new episode is passed to ``act``. Without a mask the
+        Call it before the first observation of the new episode is passed to ``act``: with a vector
+        environment that resets in the step that ends an episode (``SameStep``), after that step; with one
+        that resets in the step after (``NextStep``, Gymnasium's default), one step later. Without a mask the
         number of environments may change, and the random streams begin anew.
         """
         if mask is None:
@@ -155,9 +163,12 @@ class MPCController:
 
         Raises:
             ValueError: observations, goals or ``active`` that cannot be read, of another number of
-                environments than before, or a model in training mode.
+                environments than before, or a model in training mode. The same moment may then be passed
+                again.
         """
         began = time.perf_counter()
+        if self.model.training:
+            raise ValueError("the model is in training mode; call model.eval() before planning with it")
         observed = self._observer.read(observation)
         if not self._tracks:
             self._begin(len(observed.frames))
@@ -194,8 +205,6 @@ class MPCController:
 
     def _plan(self, rows: list[int], began: float) -> None:
         """Plan for ``rows`` and queue the first blocks."""
-        if self.model.training:
-            raise ValueError("the model is in training mode; call model.eval() before planning with it")
         tracks = [self._tracks[row] for row in rows]
         context = gather(self.model, tracks, self.history)
         goal = self._goals.of(rows, context.latents[:, -1])

@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from worldjepa.planning.costs import rollout_cost
 from worldjepa.planning.goal_costs import Cost, goal_l2
 from worldjepa.planning.search import CostFn
+from worldjepa.planning.world import untrained
 from worldjepa.types import read_bounds
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ class Costable:
     """The costs of a world model, by ``get_cost``; made by ``as_costable``.
 
     Context and goal are encoded when they differ from those of the call before, so once a plan. They are
-    compared by value: nothing is written into the solver's dictionary, and what is remembered never changes a
-    cost.
+    compared by value: nothing is written into the solver's dictionary. Of a model that has been trained on
+    since, make another one.
     """
 
     def __init__(
@@ -87,13 +88,14 @@ class Costable:
         self._cost_fn: CostFn | None = None
 
     def get_cost(self, info: Mapping[str, Any], candidates: Float[Tensor, "b s l a"]) -> Float[Tensor, "b s"]:
-        """Return the cost of each candidate, differentiable in the candidates.
+        """Return the cost of each candidate, differentiable in the candidates and in nothing else.
 
         Args:
             info: ``pixels`` (the frames so far, oldest first) and ``goal`` ``[b s f y x 3]`` or ``[b s f 3 y
                 x]``, whole numbers in 0..255 or float in [0, 1]; of several latent steps also ``action``
                 ``[b s f a]``, the block that leaves each of them in the candidates' units (the last one's is
-                yet to come and not read; left out or NaN: unknown). Other keys are not read.
+                yet to come and not read; left out: unknown; of a row with NaN, what came before that is not
+                read). Other keys are not read.
             candidates: action blocks that follow the last frame.
 
         Raises:
@@ -102,12 +104,20 @@ class Costable:
         """
         if self.model.training:
             raise ValueError("the model is in training mode; call model.eval() before planning with it")
+        assert self.model.predictor is not None
+        if candidates.shape[-1] != self.model.predictor.action_dim:
+            raise ValueError(
+                f"candidates are {candidates.shape[-1]} wide; an action block of this model has "
+                f"{self.model.predictor.action_dim} numbers ({self.model.action_block} environment steps)"
+            )
         seen = {name: _first(info[name]) for name in ("pixels", "goal", "action") if name in info}
         if self._cost_fn is None or not _same(seen, self._seen):
             self._cost_fn = self._read(seen)
             # copies: environments may write the next observation into the same memory
             self._seen = {name: value.clone() for name, value in seen.items()}
-        return self._cost_fn(self._in_env_units(candidates).to(self.model.device)).to(candidates.device)
+        with untrained(self.model):  # a solver calls backward() and clears only its own actions
+            costs = self._cost_fn(self._in_env_units(candidates).to(self.model.device))
+        return costs.to(candidates.device)
 
     criterion = get_cost  # the protocol's other name for it
 
@@ -118,23 +128,32 @@ class Costable:
         # not as the solver's mode has it: what is kept may serve one that follows gradients
         with torch.inference_mode(False), torch.no_grad():
             latents = self.model.encode(frames)
+            past, lengths = self._past(seen.get("action"), latents.shape[1])
             return rollout_cost(
                 self.model,
                 latents,
                 self.model.encode(goal)[:, -1],
                 cost=self.cost,
-                past_actions=self._past(seen.get("action"), latents.shape[1]),
+                past_actions=past,
+                lengths=lengths,
                 max_rollouts=self.max_rollouts,
             )
 
-    def _past(self, actions: Tensor | None, t: int) -> Float[Tensor, "b l a"] | None:
-        """Return the blocks between ``t`` latents, if they are known."""
+    def _past(
+        self, actions: Tensor | None, t: int
+    ) -> tuple[Float[Tensor, "b l a"] | None, Int[Tensor, " b"] | None]:
+        """Return the blocks between ``t`` latents, if they are known, and how many last latents they join."""
         assert self.model.predictor is not None
         wanted = self.model.predictor.action_dim
         if t == 1 or actions is None or actions.ndim != 3 or actions.shape[-1] != wanted:
-            return None
+            return None, None
         past = self._in_env_units(actions[:, : t - 1].float())
-        return past if past.shape[1] == t - 1 and bool(past.isfinite().all()) else None
+        if past.shape[1] != t - 1:
+            return None, None
+        known = past.isfinite().all(dim=-1)
+        joined = known.flip(1).long().cumprod(dim=1).sum(dim=1)
+        past = torch.where(known.unsqueeze(-1), past, 0.0).to(self.model.device)
+        return past, None if bool(known.all()) else (1 + joined).to(past.device)
 
     def _in_env_units(self, blocks: Float[Tensor, "*b a"]) -> Float[Tensor, "*b a"]:
         """Return blocks as the environment will carry them out."""

@@ -67,15 +67,17 @@ def proprioception_l2(
     """Return the cost of being far from a proprioceptive state, the goal ``[b q]``, as the model's head
     reads it.
 
-    The squared difference, averaged over components; ``weights`` of them, for units that differ.
+    The squared difference, averaged over components; ``weights`` of them, for units that differ. A goal of
+    one row stands for all.
     """
     head = _head(model, "proprioception")
 
     def cost(futures: Tensor, actions: Tensor, goal: Any) -> Float[Tensor, "b s"]:
         read = _read(head, futures)
-        if not isinstance(goal, Tensor) or goal.shape != (len(read), read.shape[-1]):
+        expected = (len(read), read.shape[-1])
+        if not isinstance(goal, Tensor) or goal.shape not in (expected, (1, expected[1])):
             came = tuple(goal.shape) if isinstance(goal, Tensor) else type(goal).__name__
-            raise ValueError(f"the goal must be a state [b q] = {(len(read), read.shape[-1])}, got {came}")
+            raise ValueError(f"the goal must be a state [b q] = {expected}, got {came}")
         squares = (read - goal[:, None, None].to(read)).square()
         return reduce((squares if weights is None else squares * weights.to(read)).mean(dim=-1))
 
@@ -138,7 +140,10 @@ def weighted(*terms: tuple[float, Cost]) -> Cost:
 
 
 def with_goal(cost: Cost, goal: Any) -> Cost:
-    """Return a cost that keeps a goal of its own, for sums of costs toward different things."""
+    """Return a cost that keeps a goal of its own, for sums of costs toward different things.
+
+    A controller plans for those rows that are due: give it a goal of one row, which stands for all.
+    """
     return lambda futures, actions, _: cost(futures, actions, goal)
 
 

@@ -78,7 +78,7 @@ class BoxProposal(Proposal):
                 f"has action_block={action_block} actions: expected two equal widths and a multiple of "
                 "action_block"
             )
-        if min_std < 0 or not 0 <= momentum < 1:
+        if not min_std >= 0 or not 0 <= momentum < 1:
             raise ValueError(f"expected min_std >= 0 and momentum in [0, 1), got {min_std} and {momentum}")
         return cls(low, high, min_std * (high - low), momentum, exponent, action_block)
 
@@ -125,7 +125,7 @@ class ChoiceProposal(Proposal):
         """Check the sizes against ``init``.
 
         Raises:
-            ValueError: an ``init`` without logits, or of another width.
+            ValueError: an ``init`` without logits, of another width, or whose logits are no probabilities.
         """
         logits = choices(init)
         if sum(sizes) != logits.shape[-1] or min(sizes, default=0) < 1:
@@ -134,6 +134,8 @@ class ChoiceProposal(Proposal):
                 f"{sum(sizes)}; give the number of options of every choice in a block, those of its first "
                 "environment step first"
             )
+        if not bool(probabilities(logits, tuple(sizes)).isfinite().all()):
+            raise ValueError("init holds logits that are no probabilities (NaN, or all options ruled out)")
         if not 0 <= min_share <= 1 or not 0 <= momentum < 1:
             raise ValueError(
                 f"expected min_share in [0, 1] and momentum in [0, 1), got {min_share} and {momentum}"
@@ -187,11 +189,11 @@ def widen(
     """Let a distribution explore again after it has narrowed down in an earlier plan.
 
     A standard deviation becomes at least ``share`` of ``fresh``'s; probabilities of choices (their ``sizes``)
-    become a mixture with ``share`` equally likely ones.
+    become a mixture with ``share`` (at most all) equally likely ones.
     """
     if dist.logits is not None:
         sizes = (dist.logits.shape[-1],) if sizes is None else tuple(sizes)
-        return ActionDist(logits=mixed(probabilities(dist.logits, sizes), sizes, share).log())
+        return ActionDist(logits=mixed(probabilities(dist.logits, sizes), sizes, min(share, 1.0)).log())
     mean, std = gaussian(dist)
     return ActionDist(mean=mean, std=std.maximum(share * gaussian(fresh)[1]))
 

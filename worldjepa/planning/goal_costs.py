@@ -1,8 +1,8 @@
 """How far predicted latents are from a goal. No model is known here.
 
 A cost is any callable ``(futures [b s l p d], actions [b s l a], goal) -> [b s]``: pure and differentiable. A
-goal is a latent ``[b p d]``, a list of them to be met in this order (within one plan, which has to be long
-enough), or any callable on futures.
+goal is a latent ``[b p d]`` (one row stands for all), a list of them to be met in this order (within one
+plan, which has to be long enough), or any callable on futures.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _in_order(distances: list[Float[Tensor, "b s l"]]) -> Float[Tensor, "b s"]:
 def _checked(goal: Any, futures: Tensor) -> Float[Tensor, "b 1 1 p d"]:
     """Return a goal latent lined up with futures."""
     expected = (futures.shape[0], *futures.shape[-2:])
-    if not isinstance(goal, Tensor) or goal.shape != expected:
+    if not isinstance(goal, Tensor) or goal.shape not in (expected, (1, *expected[1:])):
         came = tuple(goal.shape) if isinstance(goal, Tensor) else type(goal).__name__
         raise ValueError(
             f"a goal must be a latent [b p d] = {expected}, a list of them, or a callable on futures, got "

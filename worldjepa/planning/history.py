@@ -70,10 +70,18 @@ class Track:
     queue: deque[np.ndarray] = field(default_factory=deque)
     dist: ActionDist | None = None
     _frames: deque[np.ndarray] = field(default_factory=deque)
+    _seen: bool = False  # since the last action
 
     def see(self, frame: np.ndarray, proprioception: np.ndarray | None) -> None:
-        """Take in the observation after the last action; the first one stands for all before it."""
+        """Take in the observation after the last action; the first one stands for all before it.
+
+        Of several without an action between them, as when acting was refused and is tried again, the last
+        counts.
+        """
         clock = self.clock
+        again, self._seen = self._seen, True
+        if again:
+            self._frames.pop()
         self._frames.append(frame)
         while len(self._frames) > clock.back[0] + 1:
             self._frames.popleft()
@@ -83,6 +91,8 @@ class Track:
         if self.running:
             return
         shown = [self._frames[max(0, len(self._frames) - 1 - back)] for back in clock.back]
+        if again:
+            self.steps.pop()
         self.steps.append(LatentStep(shown, proprioception))
         if clock.keep is not None:
             del self.steps[: -clock.keep]
@@ -92,6 +102,7 @@ class Track:
         """Return the next action of the queue; it is remembered as done."""
         action = self.queue.popleft()
         self.running.append(action)
+        self._seen = False
         return action
 
     def stand_still(self, block: Float32[np.ndarray, "k width"]) -> None:

@@ -6,10 +6,11 @@ Ours with an action predictor, IRIS, and the environment itself as a perfect mod
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @runtime_checkable
@@ -129,3 +130,17 @@ class World(Protocol):
     def futures(self, state: Any, actions: Tensor) -> Tensor:
         """Return what ``rollout`` does, from a state: a context is read once for many calls."""
         ...
+
+
+@contextmanager
+def untrained(model: object) -> Iterator[None]:
+    """Let no parameter of ``model`` take a gradient inside; afterwards they are as before."""
+    parameters = model.parameters() if isinstance(model, nn.Module) else ()
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)

@@ -80,6 +80,8 @@ def rollout(found: Mapping[str, Any]) -> Html:
     curves = {}
     for key, name in PREDICTIONS.items():
         values = found[key]
+        if values is None:
+            continue  # a single window has no other to take actions from
         lines.append([name, *(short(values[ahead - 1]) for ahead in shown)])
         curves[name] = [(ahead, values[ahead - 1]) for ahead in range(1, far + 1)]
     text = f"{found['context']} latent steps given, {found['windows']} windows; guessing the mean scores 1"

@@ -70,6 +70,11 @@ class PlanningConfig:
     film: int = 8
 
 
+def plans_asked(plan: PlanningConfig) -> bool:
+    """Tell whether training is to end with plans: it has to be known what success is."""
+    return bool(plan.success) and plan.episodes != 0
+
+
 @dataclass
 class RecordedConfig:
     """Episodes to take starts and goals from (left out: those that the run held out of training)."""

@@ -11,6 +11,10 @@ import gymnasium
 import numpy as np
 
 KINDS = ("box", "discrete", "multi_discrete")
+CLOSING = (  # what to do about a Box that is open on a side, where bounds are needed
+    "give the environment a Box with bounds, as by gymnasium.wrappers.TransformAction(env, lambda action: "
+    "action, Box(low, high, shape))"
+)
 
 
 @dataclass(frozen=True)
