@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 
 import av
 import numpy as np
 import torch
+from PIL import Image
 
 CELL = 16
 BITS = 8
@@ -102,6 +104,29 @@ def make_video(
                 frame.pts, frame.time_base = stamps[number], Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+    return path
+
+
+def motion_jpeg(path: Path, orientation: int, count: int = 6) -> Path:
+    """Copy numbered JPEGs, each with that EXIF orientation, into a video; into a ``.jpg`` the first alone."""
+    jpegs = []
+    for number in range(count):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray(picture(number)).save(file := BytesIO(), "JPEG", exif=exif, quality=95)
+        jpegs.append(file.getvalue())
+    if path.suffix == ".jpg":
+        path.write_bytes(jpegs[0])
+        return path
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=10)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuvj420p"
+        for number, jpeg in enumerate(jpegs):
+            packet = av.Packet(jpeg)
+            packet.stream, packet.time_base, packet.is_keyframe = stream, Fraction(1, 10), True
+            packet.pts = packet.dts = number
+            container.mux(packet)
     return path
 
 

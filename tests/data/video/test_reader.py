@@ -10,7 +10,7 @@ import pytest
 import torch
 from av.video.reformatter import Interpolation
 
-from tests.data.made_clips import HEIGHT, WIDTH, make_video, numbers, remux, trim, two_streams
+from tests.data.made_clips import HEIGHT, WIDTH, make_video, motion_jpeg, numbers, remux, trim, two_streams
 from worldjepa.data import BadVideoError, UnsupportedVideoError, open_reader, read_clip
 from worldjepa.data.video.reader import target_size
 
@@ -145,6 +145,24 @@ def test_orientation(tmp_path, rotation, hflip):
         antialias=True,
     )[0].mean(dim=0)
     assert (sized - small).abs().mean() < 4
+
+
+@pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, 3), (8, 1)])
+def test_jpegs_are_turned_as_their_exif_says(tmp_path, orientation, turns):
+    """Alone and as the frames of a video: upright, or refused by those that do not look at the EXIF."""
+    readers = ["pyav", "auto", "decord"] + ["torchcodec"] * torchcodec_loads()
+    for name in ("photo_with_exif.jpg", "camera.mov", "camera.avi"):
+        path = motion_jpeg(tmp_path / name, orientation)
+        ids = [0] if name.endswith(".jpg") else [3, 0, 5]
+        info = open_reader("pyav").probe(path)
+        assert (info.height, info.width) == ((HEIGHT, WIDTH) if turns % 2 == 0 else (WIDTH, HEIGHT))
+        for reader in readers:
+            try:
+                clip = read_clip(path, ids, reader=reader)
+            except UnsupportedVideoError:
+                assert reader in ("decord", "torchcodec") and (turns or name.endswith(".jpg"))
+            else:
+                assert numbers(clip.rot90(-turns, dims=(2, 3))) == ids, (name, reader)
 
 
 @pytest.mark.parametrize("large_first", [False, True])

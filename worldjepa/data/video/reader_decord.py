@@ -56,6 +56,10 @@ class DecordReader:
             )
         if timeline.mirror:
             raise UnsupportedVideoError(f"{path}: decord ignores that it is mirrored; use data.reader=pyav")
+        if timeline.is_turned_jpeg:
+            raise UnsupportedVideoError(
+                f"{path}: decord ignores how its JPEGs are to be turned; use data.reader=pyav"
+            )
         return self._exact.probe(path)
 
     def read(self, path: FilePath, indices: Sequence[int], size: Size = None) -> UInt8[Tensor, "f c y x"]:

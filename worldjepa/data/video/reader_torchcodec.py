@@ -59,6 +59,10 @@ class TorchcodecReader:
                 f"{path}: its timestamps do not give the order of its frames (packed MPEG-4), "
                 "but torchcodec trusts them; use data.reader=pyav"
             )
+        if timeline.is_turned_jpeg:
+            raise UnsupportedVideoError(
+                f"{path}: torchcodec ignores how its JPEGs are to be turned; use data.reader=pyav"
+            )
         return self._exact.probe(path)
 
     def read(self, path: FilePath, indices: Sequence[int], size: Size = None) -> UInt8[Tensor, "f c y x"]:

@@ -56,6 +56,11 @@ class Timeline:
         """Height and width as displayed."""
         return (self.width, self.height) if self.quarter_turns % 2 else (self.height, self.width)
 
+    @property
+    def is_turned_jpeg(self) -> bool:
+        """Whether its frames are JPEGs to be turned: if their own EXIF says so, only PyAV tells."""
+        return self.codec == "mjpeg" and self.quarter_turns > 0
+
 
 class _Mark(NamedTuple):
     """What the timeline needs of one packet."""
@@ -116,9 +121,13 @@ def orientation(frame: VideoFrame) -> tuple[int, bool]:
     """Return (quarter turns counter-clockwise, mirrored first) of the frame's display matrix.
 
     The matrix is nine 32-bit integers whose upper left 2 x 2 part maps stored to displayed axes.
-    Angles off the right ones do not occur in recordings; they are left as they are.
+    Angles off the right ones do not occur in recordings; they are left as they are. Beside side data of a
+    kind that PyAV does not know (the EXIF of a JPEG) only the angle can be had, no mirroring.
     """
-    sides = [side for side in _side_data(frame) if side.type.name == "DISPLAYMATRIX"]
+    try:
+        sides = [side for side in _side_data(frame) if side.type.name == "DISPLAYMATRIX"]
+    except ValueError:
+        return round(frame.rotation / 90) % 4, False
     if not sides:
         return 0, False
     matrix = np.frombuffer(bytes(sides[0]), dtype=np.int32)
