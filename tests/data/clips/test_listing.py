@@ -61,6 +61,15 @@ def test_val_root_follows_the_classes_of_training(tmp_path):
     assert held_out.labels == (-1, 0)  # fly is unknown, run is 0
 
 
+def test_numbers_with_leading_zeros_are_names(tmp_path):
+    touch(tmp_path, "00/a.mp4", "01/b.mp4", "10/c.mp4")
+    files = list_files(tmp_path)
+    assert (files.classes, files.labels) == (("00", "01", "10"), (0, 1, 2))
+    (tmp_path / "list.csv").write_text("00/a.mp4 007\n01/b.mp4 2\n10/c.mp4 0\n")
+    files = list_files(tmp_path / "list.csv")
+    assert (files.classes, files.labels) == (("0", "007", "2"), (1, 2, 0))
+
+
 @pytest.mark.parametrize("delimiter", [" ", ",", "\t", ", "])
 def test_csv_of_path_and_label(tmp_path, delimiter):
     touch(tmp_path, "videos/a b.mp4", "videos/c,d.webm", "e.mp4")

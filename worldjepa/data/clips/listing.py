@@ -146,14 +146,21 @@ def difference(old: Sequence[str], new: Sequence[str], most: int = 5) -> str:
 
 
 def _class_names(entries: Sequence[Entry]) -> tuple[str, ...]:
-    """Return the names of the classes; where all are whole numbers, number ``i`` is class ``i``."""
+    """Return the names of the classes; where all are whole numbers, number ``i`` is class ``i``.
+
+    Numbers with leading zeros are names.
+    """
     names = {entry.label for entry in entries if entry.label is not None}
-    if names and all(name.isascii() and name.isdigit() for name in names):
+    if names and all(_is_number(name) for name in names):
         count = max(int(name) for name in names) + 1
         if count > 100_000:
             raise ValueError(f"labels run up to {count - 1}: expected class numbers from 0, or class names")
         return tuple(str(i) for i in range(count))
     return tuple(sorted(names))
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdigit() and (name == "0" or not name.startswith("0"))
 
 
 def _renumbered(files: FileList, classes: tuple[str, ...]) -> FileList:
