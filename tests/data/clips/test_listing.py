@@ -92,6 +92,33 @@ def test_csv_with_names_header_quotes_and_without_labels(tmp_path):
     assert list_files(tmp_path / "bare.csv").labels == (-1, -1)
 
 
+@pytest.mark.parametrize("name", ["video 1.mp4", "file 2.mp4", "path\tof a.mp4", "video, b.mp4"])
+def test_a_first_path_that_begins_like_a_header_is_no_header(tmp_path, name):
+    touch(tmp_path, name, "c.mp4")
+    (tmp_path / "list.csv").write_text(f"{name},x\nc.mp4,a, b\n")
+    files = list_files(tmp_path / "list.csv")
+    assert relative(files) == sorted([name, "c.mp4"])
+    assert files.classes == ("a, b", "x")
+
+
+@pytest.mark.parametrize("header", ["path,label,split", "path,start,end,label", "path\tlabel\tsplit"])
+def test_a_header_with_more_columns_is_refused(tmp_path, header):
+    touch(tmp_path, "a.mp4")
+    (tmp_path / "list.csv").write_text(f"{header}\na.mp4,run,train\n")
+    with pytest.raises(ValueError, match=r"list\.csv: its header is .* Write path,label") as said:
+        list_files(tmp_path / "list.csv")
+    assert repr(header) in str(said.value)
+
+
+@pytest.mark.parametrize(
+    "header", ["path,label", "video path,class label", "path label", "file\tlabel", "path,"]
+)
+def test_headers_of_two_columns_are_left_out(tmp_path, header):
+    touch(tmp_path, "a.mp4")
+    (tmp_path / "list.csv").write_text(f"{header}\na.mp4,run, or walk\n")
+    assert list_files(tmp_path / "list.csv").classes == ("run, or walk",)
+
+
 def test_kinetics_annotations(tmp_path, caplog):
     touch(tmp_path, "clips/abc_000010_000020.mp4", "clips/juggling/def.mp4", "clips/-x_y_000001_000011.mkv")
     head = "label,youtube_id,time_start,time_end,split\n"

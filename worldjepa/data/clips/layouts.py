@@ -81,7 +81,7 @@ def read_csv(path: Path, part: str = "train") -> list[Entry]:
     if "youtube_id" in header:
         entries = _kinetics_entries(path, lines, header, part)
     else:
-        first = 1 if lines and _HEADER.match(lines[0]) else 0
+        first = 1 if lines and _is_header(path, lines[0]) else 0
         numbered = list(enumerate(lines, 1))[first:]
         entries = [_line_entry(path, number, line, part) for number, line in numbered if line.strip()]
     if not entries:
@@ -100,6 +100,20 @@ _LINE = re.compile(
     re.IGNORECASE,
 )
 _HEADER = re.compile(r'^\s*"?(path|filename|file|video|video_path)"?\s*[,\t ]', re.IGNORECASE)
+
+
+def _is_header(path: Path, line: str) -> bool:
+    """Tell whether the first line names the columns; ``ValueError`` if they are not a path and a label."""
+    if _LINE.match(line) or not _HEADER.match(line):
+        return False
+    columns = line.split(next((mark for mark in ",\t" if mark in line), None))
+    if len([name for name in columns if name.strip()]) > 2:
+        raise ValueError(
+            f"{path}: its header is {line[:200]!r}; expected a path and a label, and no other column. Write "
+            "path,label alone; for a split, put train.csv and val.csv into one folder, or follow Kinetics "
+            "(label,youtube_id,time_start,time_end,split)"
+        )
+    return True
 
 
 def _line_entry(path: Path, number: int, line: str, part: str) -> Entry:
