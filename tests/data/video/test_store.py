@@ -277,7 +277,38 @@ def test_a_damaged_shard_is_refused_by_name(kind, tmp_path, request):
     shard.unlink()
     with pytest.raises(DamagedStoreError, match="No such file"):
         StoreReader(out).probe(out / "a.mp4")
+    with pytest.raises(DamagedStoreError) as said:
+        StoreReader(out).read(out / "a.mp4", [0])
+    assert str(said.value).count("is damaged") == str(said.value).count("prepare.verify=true") == 1
     assert verify_store(out) == [f"{shard} is missing"]
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "videos.jsonl"])
+@pytest.mark.parametrize("content", [b"gar\xffbage", b"{}", b"[3", None])
+def test_damaged_lists_are_refused_and_written_anew_by_preparing(name, content, videos, tmp_path, store):
+    out = tmp_path / "store"
+    shutil.copytree(store, out)
+    (out / name).unlink()
+    if content is not None:
+        (out / name).write_bytes(content)
+    unfinished = name == "manifest.json" and content is None
+    said = (
+        "is not finished; give the command" if unfinished else rf"{name} is damaged \(.*\); prepare it anew"
+    )
+    with pytest.raises(StoreError, match=said):
+        StoreReader(out)
+    write(videos, out)
+    assert contents(out) == contents(store) and verify_store(out) == []
+
+
+def test_a_cut_shard_ends_preparing_with_what_to_delete(videos, tmp_path, store):
+    out = tmp_path / "store"
+    shutil.copytree(store, out)
+    (out / "manifest.json").write_text("garbage")
+    shard = out / "shard-00000.bin"
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(StoreError, match=rf"{shard.name} is damaged; delete {out} and give the same command"):
+        write(videos, out)
 
 
 def test_damage_in_a_records_facts_is_noticed(tmp_path, store):

@@ -35,6 +35,10 @@ class StoreError(ValueError):
     """The folder is no store, or one that is not finished."""
 
 
+class UnfinishedStoreError(StoreError):
+    """What is written last is missing or damaged; preparing it again writes that anew from the shards."""
+
+
 class DamagedStoreError(BadVideoError):
     """What was read from a shard is not what was written to it."""
 
@@ -102,29 +106,34 @@ def record(block: bytes, payload: bytes) -> bytes:
 class StoreFolder:
     """A finished store: its manifest, and its videos by name.
 
-    Raises ``StoreError`` for one that is not finished or of another version.
+    Raises ``UnfinishedStoreError`` for one that is not finished, or whose lists are damaged, and
+    ``StoreError`` for one of another version.
     """
 
     def __init__(self, root: str | os.PathLike[str]):
         self.root = Path(root)
         try:
             self.manifest: dict[str, Any] = json.loads((self.root / MANIFEST).read_text(encoding="utf-8"))
+            version = self.manifest["prepared_store"]
         except FileNotFoundError as error:
-            raise StoreError(
+            raise UnfinishedStoreError(
                 f"{self.root} is a prepared store that is not finished; give the command that began it again"
             ) from error
-        except ValueError as error:
-            raise StoreError(f"{self.root / MANIFEST} is damaged ({error}); prepare it anew") from error
-        if self.manifest["prepared_store"] != VERSION:
+        except (ValueError, LookupError, TypeError) as error:
+            raise _damaged(self.root / MANIFEST, str(error)) from error
+        if version != VERSION:
             raise StoreError(
-                f"{self.root} was prepared by another version of worldjepa (format "
-                f"{self.manifest['prepared_store']}, expected {VERSION}); prepare it anew"
+                f"{self.root} was prepared by another version of worldjepa (format {version}, expected "
+                f"{VERSION}); prepare it anew, in another folder"
             )
-        self.videos: dict[str, StoredVideo] = {}
-        with open(self.root / VIDEOS, encoding="ascii") as file:
-            for line in file:
-                video = StoredVideo(*json.loads(line))
-                self.videos[video.name] = video
+        try:
+            lines = (self.root / VIDEOS).read_text(encoding="ascii").splitlines()
+            videos = [StoredVideo(*json.loads(line)) for line in lines]
+        except FileNotFoundError as error:
+            raise _damaged(self.root / VIDEOS, "it is missing") from error
+        except (ValueError, TypeError) as error:
+            raise _damaged(self.root / VIDEOS, str(error)) from error
+        self.videos = {video.name: video for video in videos}
 
     @property
     def raw(self) -> bool:
@@ -135,3 +144,9 @@ class StoreFolder:
     def shards(self) -> list[dict[str, Any]]:
         """Name, bytes and sha256 sum of each shard."""
         return self.manifest["shards"]
+
+
+def _damaged(path: Path, reason: str) -> UnfinishedStoreError:
+    return UnfinishedStoreError(
+        f"{path} is damaged ({reason}); prepare it anew: give the command that made the store again"
+    )

@@ -113,8 +113,9 @@ class StoreReader:
             raise BadVideoError(f"{path}: is not in the store {self.folder.root}")
         if stored.reason is not None:
             raise BadVideoError(f"{path}: {stored.reason}")
+        block = self._read_at(path, stored.shard, stored.offset + HEAD.size, stored.block)
         try:
-            facts, arrays = unpack(self._read_at(path, stored.shard, stored.offset + HEAD.size, stored.block))
+            facts, arrays = unpack(block)
         except ValueError as error:
             raise self._damaged(path, stored.shard, str(error)) from error
         info = VideoInfo(len(arrays["seconds"]), arrays["seconds"], facts["height"], facts["width"])

@@ -23,6 +23,8 @@ from worldjepa.data.video.store_format import (
     Place,
     StoredVideo,
     StoreError,
+    StoreFolder,
+    UnfinishedStoreError,
     is_store,
     shard_name,
     walk_records,
@@ -71,11 +73,12 @@ def prepare_store(
     """Write the store of ``videos`` into ``out``, or what is missing of it; return what it holds.
 
     The bytes are the same however often the writing was interrupted and whatever ``processes`` are.
-    Raises ``StoreError`` if ``out`` holds something else, or was begun with other settings or files.
+    Raises ``StoreError`` if ``out`` holds something else, was begun with other settings or files, or has a
+    damaged shard.
     """
     settings = asdict(recipe) | {"shard_bytes": shard_bytes}
     _begin(out, settings, videos)
-    if not (out / MANIFEST).exists():
+    if not _is_finished(out):
         with _Shards(out, shard_bytes) as shards:
             progress(shards.records)
             left = [Order(v.path, _facts(v), recipe) for v in videos[shards.records :]]
@@ -116,7 +119,10 @@ class _Shards:
         self._number = self.records = 0
         while (finished := out / shard_name(self._number)).exists():
             with open(finished, "rb") as file:
-                self.records += sum(1 for _ in walk_records(file))
+                places = [place for place, _ in walk_records(file)]
+            if not places or places[-1].end != finished.stat().st_size:
+                raise StoreError(f"{finished} is damaged; delete {out} and give the same command again")
+            self.records += len(places)
             self._number += 1
         self._file = open(out / PARTIAL, "a+b")  # noqa: SIM115 (closed by __exit__)
         self._file.truncate(self._count_sound())
@@ -198,6 +204,14 @@ def _begin(out: Path, settings: dict[str, Any], videos: Sequence[SourceVideo]) -
         raise StoreError(
             f"out={out} was begun with another list of files than data.root has now; name another folder"
         )
+
+
+def _is_finished(out: Path) -> bool:
+    try:
+        StoreFolder(out)
+    except UnfinishedStoreError:
+        return False
+    return True
 
 
 def _finish(out: Path, settings: dict[str, Any]) -> None:
