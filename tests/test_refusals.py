@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from worldjepa.artifact import CheckpointWriteError
 from worldjepa.refusals import guarded
 from worldjepa.settings.schema import ConfigError
 
@@ -15,11 +16,33 @@ def raising(error: BaseException):
     return run
 
 
+def full_checkpoint() -> CheckpointWriteError:
+    error = CheckpointWriteError("could not write step_1. Free some space.")
+    error.errno = errno.ENOSPC
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [
         (KeyboardInterrupt(), 130, "worldjepa.plan: interrupted\n"),
-        (OSError(errno.ENOSPC, "No space left"), 1, "worldjepa.plan: [Errno 28] No space left\n"),
+        (
+            OSError(errno.ENOSPC, "No space left"),
+            1,
+            "worldjepa.plan: No space left; free some space and give the same command again\n",
+        ),
+        (
+            OSError(errno.EDQUOT, "Quota exceeded", "/run/a.bin"),
+            1,
+            "worldjepa.plan: /run/a.bin: Quota exceeded; free some space and give the same command again\n",
+        ),
+        (
+            OSError(errno.EROFS, "Read-only file system", "/run"),
+            1,
+            "worldjepa.plan: /run: Read-only file system; choose a folder that can be written\n",
+        ),
+        (OSError(errno.EIO, "Input/output error"), 1, "worldjepa.plan: [Errno 5] Input/output error\n"),
+        (full_checkpoint(), 1, "worldjepa.plan: could not write step_1. Free some space.\n"),
     ],
 )
 def test_what_stops_a_command_is_one_line_and_a_code(error, code: int, line: str, capsys):

@@ -8,6 +8,12 @@ import sys
 from collections.abc import Callable
 
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
+_FULL = "free some space and give the same command again"
+_ADVICE = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EROFS: "choose a folder that can be written",
+}
 
 
 def exit_code(error: Exception) -> int | None:
@@ -42,7 +48,19 @@ def guarded(program: str, run: Callable[[], int], *, interrupted: str = "interru
         code = exit_code(error)
         if code is None:
             raise
-        return refuse(program, error, code)
+        return refuse(program, _told(error), code)
+
+
+def _told(error: Exception) -> str:
+    """Return the text of an error; where a disk cannot take more, with the file if known, and what to do.
+
+    Errors of our own classes say that already.
+    """
+    ours = type(error).__module__.startswith("worldjepa.")
+    if ours or not isinstance(error, OSError) or error.errno not in _ADVICE:
+        return str(error)
+    place = "" if error.filename is None else f"{error.filename}: "
+    return f"{place}{error.strerror}; {_ADVICE[error.errno]}"
 
 
 def _raised_by_us(error: BaseException) -> bool:

@@ -1,3 +1,4 @@
+import errno
 import json
 import time
 
@@ -107,6 +108,30 @@ def test_pictures_reach_tensorboard(tmp_path):
         book.picture(3, "masks", image)
     (event,) = board(tmp_path).Images("masks")
     assert (event.step, event.width, event.height) == (3, 5, 6)
+
+
+@pytest.mark.parametrize("from_the_start", [True, False])
+def test_a_full_disk_ends_tensorboard_alone(tmp_path, monkeypatch, caplog, capfd, from_the_start):
+    """Its thread meets the error; the figures go on in metrics.jsonl."""
+
+    def fill_disk():
+        def full(writer, data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr("tensorboard.summary.writer.record_writer.RecordWriter.write", full)
+
+    if from_the_start:
+        fill_disk()
+    with Logbook(tmp_path, total_steps=40, terminal=False) as book:
+        book.log(10, {"loss": 1.0})
+        fill_disk()
+        for step in (20, 30):
+            book.log(step, {"loss": 1.0, "lr": 0.1})
+            book.picture(step, "masks", torch.zeros(3, 2, 2, dtype=torch.uint8))
+    assert [record["step"] for record in records(tmp_path)] == [10, 20, 30]
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert f"{tmp_path / 'tensorboard'} ends here (No space left on device); the run goes on" in said
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_other_ranks_write_and_say_nothing(tmp_path, capsys):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
 import sys
@@ -17,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from torch import Tensor
 
-logger = logging.getLogger(__name__)
+from worldjepa.training.board import Board
 
 # metric -> how it is shown; what a step does not report keeps its last value
 _SHOWN = {
@@ -50,8 +49,6 @@ class Logbook:
         self.main = main
         if not main:
             return
-        from torch.utils.tensorboard import SummaryWriter  # takes seconds to import
-
         self.total_steps = total_steps
         self.last: dict[str, float] = {}
         self._times: deque[tuple[int, float]] = deque([(resumed, time.monotonic())], maxlen=_RECENT)
@@ -59,7 +56,7 @@ class Logbook:
         folder.mkdir(parents=True, exist_ok=True)
         cut_metrics(folder / "metrics.jsonl", resumed)
         self._file = (folder / "metrics.jsonl").open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=resumed + 1 if resumed else None)
+        self._board = Board(folder / "tensorboard", resumed + 1 if resumed else None)
         shown = sys.stdout.isatty() if terminal is None else terminal
         self._console = Console(file=sys.stdout, force_terminal=shown, highlight=False, soft_wrap=not shown)
         self._bar = _progress_bar(self._console) if shown else None
@@ -83,9 +80,7 @@ class Logbook:
         record = {"step": step} | {k: v if math.isfinite(v) else None for k, v in metrics.items()}
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
-        for name, value in metrics.items():
-            self._board.add_scalar(name, value, step)
-        self._board.flush()
+        self._board.scalars(step, metrics)
         figures = [form.format(self.last[name]) for name, form in _SHOWN.items() if name in self.last]
         figures.append(f"eta {_clock(self.seconds_left())}")
         if self._bar is not None:
@@ -97,8 +92,7 @@ class Logbook:
     def picture(self, step: int, name: str, image: UInt8[Tensor, "c y x"]) -> None:
         """Write a picture to TensorBoard."""
         if self.main:
-            self._board.add_image(name, image.cpu(), step)
-            self._board.flush()
+            self._board.picture(step, name, image)
 
     def note(self, text: str) -> None:
         """Print a line above the progress bar (or among the plain lines)."""
