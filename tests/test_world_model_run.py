@@ -18,7 +18,8 @@ def test_it_collects_trains_and_measures(world_run):
     assert terms <= set(records[-1])
     found = json.loads((world_run / "dynamics.json").read_text())
     horizon = len(found["rollout"]["predicted"])
-    assert {len(found["rollout"][name]) for name in ("copied", "shuffled")} == {horizon}
+    assert len(found["rollout"]["copied"]) == horizon
+    assert (found["rollout"]["windows"], found["rollout"]["shuffled"]) == (1, None)  # no other's actions
     assert found["rollout"]["context"] + horizon == 11  # episodes of 20 steps, in blocks of 2
     assert found["state"]["names"] == ["position.0", "position.1"]
     assert len(found["state"]["ahead"]) == horizon
@@ -30,6 +31,7 @@ def test_it_loads_with_all_it_needs(world_run):
     assert model.predictor is not None and model.action_stats is not None
     assert (model.action_block, model.predictor.action_dim, model.predictor.grid.p) == (2, 4, 1)
     assert set(model.heads) == {"pixels"}
+    assert model.fit == "squeeze"  # what collecting does with pictures of another shape
     assert 0.2 < float(model.action_stats.std.mean()) < 0.9  # of actions in [-1, 1]
     latents = model.encode(torch.zeros(2, 3, 3, 16, 16, dtype=torch.uint8))
     assert latents.shape == (2, 3, 1, 8)
@@ -80,13 +82,15 @@ def test_episodes_of_other_widths_are_refused(world_run, tmp_path, capsys):
     assert "model.action_dim=3: the episodes of" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "asked",
-    [
-        ["plan.success={position: 0.1}"],
-        ["agent.rounds=1", "model.heads=[reward, pixels]", "objective.weights.reward=1"],
-    ],
-)
+AGENT = [
+    "agent.rounds=1",
+    "optim.schedule=wsd",
+    "model.heads=[reward, pixels]",
+    "objective.weights.reward=1",
+]
+
+
+@pytest.mark.parametrize("asked", [["plan.success={position: 0.1}"], AGENT])
 def test_actions_without_bounds_are_refused_before_anything_is_collected(asked, tmp_path, capsys):
     env = ["env.id=tests.data.made_envs:made/Made-v0", "env.kwargs={space: open}"]
     assert main([*TINY_WORLD, *env, f"run.dir={tmp_path / 'run'}", *asked]) == 2

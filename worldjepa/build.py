@@ -137,6 +137,7 @@ def _token_model(config: TrainConfig, size: int) -> WorldModel:
         action_stats=ActionStats(_action_dim(model)),
         action_block=model.action_block,
         image_size=size,
+        fit=model.fit or "crop",
         latent_norm="none",
     )
 
@@ -170,6 +171,7 @@ def _dynamics_model(config: TrainConfig, size: int, pretrained: bool) -> WorldMo
         action_stats=ActionStats(action_dim),
         action_block=model.action_block,
         image_size=size,
+        fit=model.fit or "crop",
         latent_norm=model.latent_norm,
     )
 

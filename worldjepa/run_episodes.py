@@ -14,6 +14,7 @@ import torch
 from worldjepa.config import WORLD_KINDS, TrainConfig
 from worldjepa.data.clips.loader import ClipLoader, default_num_workers
 from worldjepa.data.collection.collect import collect_episodes, describe_env
+from worldjepa.data.collection.record import SETTINGS
 from worldjepa.data.episodes.action_spec import CLOSING, ActionSpec
 from worldjepa.data.episodes.episode import Episodes
 from worldjepa.data.episodes.store import action_statistics, open_episodes, split_episodes
@@ -108,11 +109,11 @@ def describe_actions(config: TrainConfig) -> TrainConfig:
             "of one environment step's action, such as model.action_dim=2"
         )
     facts = describe_env(config.env)
-    return _with_widths(config, facts.action.dim, facts.proprioception_dim)
+    return _described(config, facts.action.dim, facts.proprioception_dim, fit="squeeze")
 
 
 def adopt_episodes(config: TrainConfig, data: EpisodeData) -> TrainConfig:
-    """Return ``config`` with the widths of actions and proprioception that the episodes have.
+    """Return ``config`` with the widths of actions and proprioception that the episodes have, and their fit.
 
     Raises:
         ConfigError: other widths are set, or plans or an agent are asked for and actions have no bounds.
@@ -123,7 +124,8 @@ def adopt_episodes(config: TrainConfig, data: EpisodeData) -> TrainConfig:
         if asked not in (None, has):
             raise ConfigError(f"model.{name}={asked}: the episodes of {data.root} have {has}; leave it unset")
     _check_bounds(config, spec.action)
-    return _with_widths(config, spec.action.dim, spec.proprioception_dim)
+    fit = "squeeze" if (data.root / SETTINGS).exists() else "crop"  # what collecting makes of pictures
+    return _described(config, spec.action.dim, spec.proprioception_dim, fit)
 
 
 def _check_bounds(config: TrainConfig, action: ActionSpec) -> None:
@@ -196,6 +198,11 @@ def windows_in_order(
     )
 
 
-def _with_widths(config: TrainConfig, action_dim: int, proprioception_dim: int) -> TrainConfig:
-    model = replace(config.model, action_dim=action_dim, proprioception_dim=proprioception_dim)
+def _described(config: TrainConfig, action_dim: int, proprioception_dim: int, fit: str) -> TrainConfig:
+    model = replace(
+        config.model,
+        action_dim=action_dim,
+        proprioception_dim=proprioception_dim,
+        fit=config.model.fit or fit,
+    )
     return replace(config, model=model)

@@ -17,7 +17,7 @@ import yaml
 from worldjepa.artifact import clean_leftovers, latest_checkpoint, write_file
 from worldjepa.build import build_model, device_kind, pick_device
 from worldjepa.build_objective import build_objective, build_strategies
-from worldjepa.config import TrainConfig
+from worldjepa.config import WORLD_KINDS, TrainConfig
 from worldjepa.data.clips.badfiles import BadFileLog
 from worldjepa.data.clips.listing import difference
 from worldjepa.hardware import divide_cores
@@ -145,6 +145,8 @@ def _check_same_run(checkpoint: Checkpoint, use: Use, run_dir: Path) -> None:
 def check_same_settings(stored: dict[str, Any], config: TrainConfig, run_dir: Path) -> None:
     """Raise ``ConfigError``, which names the settings, if a run began with others than ``config``."""
     changed = changed_settings(from_dict(stored), config)
+    if config.objective.kind not in WORLD_KINDS:  # videos may be moved: files.jsonl says which they are
+        changed = [name for name in changed if name not in ("data.root", "data.val_root")]
     if changed:
         raise ConfigError(
             f"{run_dir} holds a run with other settings: {', '.join(changed)}. Give it the same settings "

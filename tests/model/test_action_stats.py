@@ -30,3 +30,11 @@ def test_bad_statistics_and_widths_are_refused():
         stats.set(torch.zeros(2), torch.tensor([1.0, float("nan")]))
     with pytest.raises(ValueError, match="actions are 3 wide"):
         stats.scale(torch.zeros(1, 3))
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8])
+def test_whole_numbers_are_scaled_as_such(dtype):
+    stats = ActionStats(2)
+    stats.set(torch.tensor([0.6, 3.0]), torch.tensor([0.58, 2.0]))
+    actions = torch.tensor([[3, 1, 0, 2]])
+    torch.testing.assert_close(stats.scale(actions.to(dtype)), stats.scale(actions.float()))

@@ -105,3 +105,27 @@ def test_imagine_is_a_closed_loop():
     torch.testing.assert_close(dream.actions[:, 2], policy(dream.latents[:, 1]))
     torch.testing.assert_close(dream.latents, model.rollout(latents, dream.actions), atol=1e-10, rtol=0)
     assert dream.heads == {}
+
+
+def test_a_restart_of_no_rows_changes_nothing_and_lengths_may_be_of_any_whole_dtype():
+    model = world()
+    latents, actions, _ = inputs(model)
+    state = model.start(latents, lengths=torch.tensor([2, 3], dtype=torch.int32))
+    assert model.restart(state, torch.zeros(2, dtype=torch.bool).nonzero()[:, 0], latents[:0]) is state
+    again = model.restart(state, torch.tensor([0]), latents[:1])
+    expected = model.rollout(latents, actions)[0]
+    torch.testing.assert_close(model.futures(again, actions)[0], expected, atol=1e-10, rtol=0)
+
+
+def test_what_was_measured_has_to_fit_the_rows():
+    model = world(proprioception_dim=3)
+    latents = inputs(model)[0]
+    state = model.start(latents)
+    for measured in (torch.zeros(1, 3), torch.zeros(2, 7)):
+        with pytest.raises(ValueError, match=r"proprioception must be \[b q\] = \(2, 3\)"):
+            model.observe(state, latents[:, 0], measured)
+    blind = world()
+    with pytest.raises(ValueError, match="trained without it"):
+        blind.observe(blind.start(latents), latents[:, 0], torch.zeros(2, 3))
+    with pytest.raises(ValueError, match="action hold"):
+        blind.step(blind.start(latents), torch.full((2, 4), torch.nan, dtype=torch.float64))

@@ -182,4 +182,4 @@ def _encoded(model: WorldModel, real: UInt8[np.ndarray, "n f y x 3"]) -> Tensor:
     clock = Clock(model.encoder.frames_per_step, model.action_block, None)
     ends = range(0, real.shape[1], model.action_block)
     ids = [max(0, end - back) for end in ends for back in clock.back]
-    return model.encode(as_clips([list(clip[ids]) for clip in real], model.image_size))
+    return model.encode(as_clips([list(clip[ids]) for clip in real], model))

@@ -23,6 +23,7 @@ from worldjepa.export.functions import ROWS, ExportError, Function, encode_funct
 from worldjepa.model.world_model import WorldModel
 
 DESCRIPTION = "model.json"
+RESIZE = {"crop": "short side to size, then cropped at the centre", "squeeze": "all of it to size x size"}
 TOLERANCE = 1e-4  # of the largest number that comes out
 
 
@@ -193,7 +194,7 @@ def _model_description(model: WorldModel, functions: Mapping[str, Function]) -> 
         "frames": {
             "order": "[batch, frame, channel, row, column], RGB, 0..255, oldest first",
             "size": model.image_size,
-            "resize": "short side to size, antialiased, then cropped at the centre; done by the caller",
+            "resize": f"{RESIZE[model.fit]}, antialiased; done by the caller",
             "normalisation": "inside encode",
             "frames_per_latent_step": model.encoder.frames_per_step,
             "latent_steps": frames // model.encoder.frames_per_step,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 CONSTANT = 1e-6  # a dimension with a smaller standard deviation is only shifted
@@ -42,8 +42,8 @@ class ActionStats(nn.Module):
         self.mean.copy_(mean)
         self.std.copy_(torch.where(std < CONSTANT, 1.0, std))
 
-    def scale(self, actions: Float[Tensor, "*b a"]) -> Float[Tensor, "*b a"]:
-        """Return blocks of environment actions (step-major) as the model reads them.
+    def scale(self, actions: Shaped[Tensor, "*b a"]) -> Float[Tensor, "*b a"]:
+        """Return blocks of environment actions (step-major, of any dtype) as the model reads them.
 
         Raises:
             ValueError: the last axis does not hold whole actions.
@@ -53,6 +53,8 @@ class ActionStats(nn.Module):
                 f"actions are {actions.shape[-1]} wide; blocks of actions of {self.dim} numbers need a "
                 f"multiple of {self.dim}"
             )
+        if not actions.is_floating_point():
+            actions = actions.to(self.mean.dtype)
         steps = actions.unflatten(-1, (-1, self.dim))
         mean, std = self.mean.to(actions.dtype), self.std.to(actions.dtype)
         return ((steps - mean) / std).flatten(-2)

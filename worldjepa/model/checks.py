@@ -62,10 +62,7 @@ def check_context(
     if lengths is not None:
         _check_lengths(lengths, b, t)
     if proprioception is not None:
-        q = predictor.proprioception_dim
-        if not q or proprioception.shape != (b, t, q):
-            expected = f"[b t q] = {(b, t, q)}" if q else "left out: the model was trained without it"
-            raise ValueError(f"proprioception must be {expected}, got {tuple(proprioception.shape)}")
+        _check_measured(proprioception, (b, t), "[b t q]", predictor)
 
 
 def check_action(action: Tensor, rows: int, predictor: StepPredictor) -> None:
@@ -73,15 +70,20 @@ def check_action(action: Tensor, rows: int, predictor: StepPredictor) -> None:
     expected = (rows, predictor.action_dim)
     if action.shape != expected:
         raise ValueError(f"action must be [b a] = {expected}, got {tuple(action.shape)}")
+    _check_finite("action", action)
 
 
-def check_latent(latent: Tensor, pending: Tensor) -> None:
-    """Raise ``ValueError`` unless ``latent`` can stand in the place of ``pending``."""
+def check_observed(
+    latent: Tensor, pending: Tensor, proprioception: Tensor | None, predictor: StepPredictor
+) -> None:
+    """Raise ``ValueError`` unless ``latent`` can stand in the place of ``pending``, and what was measured."""
     if latent.shape != pending.shape:
         raise ValueError(
             f"latent must be [b p d] = {tuple(pending.shape)}, got {tuple(latent.shape)}; "
             "encode(frames)[:, -1] gives one"
         )
+    if proprioception is not None:
+        _check_measured(proprioception, (len(pending),), "[b q]", predictor)
 
 
 def check_rows(rows: Tensor, latents: Tensor, batch: int) -> None:
@@ -91,7 +93,9 @@ def check_rows(rows: Tensor, latents: Tensor, batch: int) -> None:
             f"rows must be [r] of dtype int64 with latents [r t p d], got {rows.dtype} {tuple(rows.shape)} "
             f"and {tuple(latents.shape)}; a mask becomes rows by mask.nonzero()[:, 0]"
         )
-    if _looking() and (int(rows.min()) < 0 or int(rows.max()) >= batch or len(rows.unique()) < len(rows)):
+    if not _looking() or not len(rows):
+        return
+    if int(rows.min()) < 0 or int(rows.max()) >= batch or len(rows.unique()) < len(rows):
         raise ValueError(f"rows must be different numbers from 0 to {batch - 1}, got {rows.tolist()}")
 
 
@@ -102,6 +106,13 @@ def _check_lengths(lengths: Tensor, b: int, t: int) -> None:
         )
     if _looking() and not bool(((lengths >= 1) & (lengths <= t)).all()):
         raise ValueError(f"lengths must lie in 1..{t}, the latents given, got {lengths.tolist()}")
+
+
+def _check_measured(values: Tensor, rows: tuple[int, ...], axes: str, predictor: StepPredictor) -> None:
+    q = predictor.proprioception_dim
+    if not q or values.shape != (*rows, q):
+        expected = f"{axes} = {(*rows, q)}" if q else "left out: the model was trained without it"
+        raise ValueError(f"proprioception must be {expected}, got {tuple(values.shape)}")
 
 
 def _check_width(name: str, actions: Tensor, predictor: StepPredictor) -> None:

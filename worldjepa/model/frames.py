@@ -11,13 +11,21 @@ from torch import Tensor
 PIXEL_MEAN = (0.485, 0.456, 0.406)
 PIXEL_STD = (0.229, 0.224, 0.225)
 
+FITS = ("crop", "squeeze")
 PIECE = 2**19  # pixels that a CPU encodes at once: what more of them make leaves its caches
 
 
-def fit_frames(frames: Float[Tensor, "b f c y x"], size: int) -> Float[Tensor, "b f c size size"]:
-    """Bring the short side to ``size`` pixels, antialiased, and crop at the centre."""
+def fit_frames(
+    frames: Float[Tensor, "b f c y x"], size: int, fit: str = "crop"
+) -> Float[Tensor, "b f c size size"]:
+    """Make frames ``size`` x ``size``, antialiased.
+
+    ``fit``: crop (bring the short side to ``size``, crop at the centre) or squeeze (keep all of the frame).
+    """
     if frames.shape[-2:] == (size, size):
         return frames
+    if fit == "squeeze":
+        return V.resize(frames, [size, size], antialias=True)
     return V.center_crop(V.resize(frames, [size], antialias=True), [size, size])
 
 

@@ -65,7 +65,7 @@ def begin(
         proprioception: measured at each latent.
     """
     t = latents.shape[1]
-    first = None if lengths is None else t - lengths
+    first = None if lengths is None else t - lengths.to(latents.device, torch.long)
     measured = None if proprioception is None else proprioception[:, -1]
     if measured is None and predictor.proprioception_dim:
         measured = latents.new_full((len(latents), predictor.proprioception_dim), math.nan)

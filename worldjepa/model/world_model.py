@@ -26,12 +26,12 @@ from worldjepa.model.checks import (
     check_action,
     check_actions,
     check_context,
-    check_latent,
+    check_observed,
     check_rows,
     check_trained,
 )
 from worldjepa.model.encoder import VideoEncoder, normalise_latents
-from worldjepa.model.frames import as_unit_range, fit_frames, normalise_pixels, pieces
+from worldjepa.model.frames import FITS, as_unit_range, fit_frames, normalise_pixels, pieces
 from worldjepa.model.frozen import FrozenEncoder
 from worldjepa.model.iris.dynamics import TokenDynamics
 from worldjepa.model.iris.tokenizer import FrameTokenizer
@@ -66,6 +66,8 @@ class WorldModel(nn.Module):
         action_stats: mean and standard deviation of the training actions (left out: actions are not scaled).
         action_block: environment steps of a latent step.
         image_size: side in pixels that frames are brought to.
+        fit: how frames of another shape are: ``crop`` (short side to ``image_size``, cropped at the centre)
+            or ``squeeze`` (all of the frame, as environments' pictures are recorded).
         latent_norm: ``layer`` (LayerNorm without affine) or ``none``; applied to every latent handed out.
 
     ``facts`` is what is known of its training (``worldjepa.load`` fills it): plain data for the model card.
@@ -84,9 +86,12 @@ class WorldModel(nn.Module):
         action_stats: ActionStats | None = None,
         action_block: int = 1,
         image_size: int = 224,
+        fit: str = "crop",
         latent_norm: str = "layer",
     ):
         super().__init__()
+        if fit not in FITS:
+            raise ValueError(f"fit must be one of {', '.join(FITS)}, got {fit!r}")
         if latent_norm not in ("layer", "none"):
             raise ValueError(f"latent_norm must be layer or none, got {latent_norm!r}")
         if predictor is not None and predictor.latent_dim != encoder.latent_dim:
@@ -95,7 +100,8 @@ class WorldModel(nn.Module):
             )
         self.encoder, self.target_encoder, self.masked_predictor = encoder, target_encoder, masked_predictor
         self.predictor, self.heads, self.action_stats = predictor, nn.ModuleDict(heads or {}), action_stats
-        self.action_block, self.image_size, self.latent_norm = action_block, image_size, latent_norm
+        self.action_block, self.image_size, self.fit = action_block, image_size, fit
+        self.latent_norm = latent_norm
         if target_encoder is not None:
             target_encoder.requires_grad_(False)
 
@@ -107,8 +113,8 @@ class WorldModel(nn.Module):
     def encode(self, frames: Shaped[Tensor, "..."]) -> Float[Tensor, "b t p d"]:
         """Encode clips into the latent space that predictions live in.
 
-        Frames of another size are resized (short side to ``image_size``, antialiased) and cropped at the
-        centre.
+        Frames of another size are resized, antialiased, and cropped at the centre or squeezed as in training
+        (``fit``).
 
         Args:
             frames: ``[b f c y x]``, whole numbers in 0..255 or float in [0, 1], on any device (they are moved
@@ -122,9 +128,9 @@ class WorldModel(nn.Module):
         return self.normalise(torch.cat([encoder(part) for part in parts]))
 
     def prepare(self, frames: Shaped[Tensor, "..."]) -> Float[Tensor, "b f 3 side side"]:
-        """Resize, crop and normalise frames as in training (see ``encode`` for what may be passed)."""
+        """Resize and normalise frames as in training (see ``encode`` for what may be passed)."""
         x = as_unit_range(frames).to(self.device, next(self.parameters()).dtype)
-        return normalise_pixels(fit_frames(x, self.image_size))
+        return normalise_pixels(fit_frames(x, self.image_size, self.fit))
 
     def normalise(self, latents: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
         """Apply the latent space's norm; every prediction passes through it."""
@@ -215,9 +221,9 @@ class WorldModel(nn.Module):
         """Put an encoded observation in the place of the last prediction (the pending latent).
 
         Raises:
-            ValueError: a latent of another shape.
+            ValueError: a latent or proprioception of another shape.
         """
-        check_latent(latent, state.pending)
+        check_observed(latent, state.pending, proprioception, check_trained(self.predictor, "observe"))
         return state.seen(latent, proprioception)
 
     def restart(
@@ -232,11 +238,14 @@ class WorldModel(nn.Module):
         """Begin rows ``rows`` of a batch anew from a context of their own (after an episode's end).
 
         ``past_actions`` and ``proprioception`` are those of the new contexts, as ``rollout`` takes them.
+        Without rows nothing changes.
 
         Raises:
             ValueError: rows outside the batch, or not one context a row.
         """
         check_rows(rows, latents, len(state.pending))
+        if not len(rows):
+            return state
         fresh = self.start(latents, past_actions=past_actions, proprioception=proprioception)
         return restart(check_trained(self.predictor, "restart"), state, rows, fresh)
 

@@ -120,9 +120,7 @@ class Goals:
         if goals.dtype != torch.uint8:
             return goals.to(self._model.device)
         frames = self._model.encoder.frames_per_step  # a goal does not move
-        return self._model.encode(
-            as_clips([[one.numpy()] * frames for one in goals], self._model.image_size)
-        )[:, 0]
+        return self._model.encode(as_clips([[one.numpy()] * frames for one in goals], self._model))[:, 0]
 
 
 def _distance(x: Float[Tensor, "r p d"], y: Float[Tensor, "r p d"]) -> Float[Tensor, " r"]:

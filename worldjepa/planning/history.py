@@ -164,21 +164,26 @@ def _encode(model: World, tracks: Sequence[Track]) -> None:
     if tracks[0].clock.keep is not None:  # latent steps encode alone: all rows' new ones at once
         new = [step for track in tracks for step in track.steps if step.latent is None]
         if new:
-            latents = model.encode(as_clips([step.frames for step in new], model.image_size))
+            latents = model.encode(as_clips([step.frames for step in new], model))
             for step, latent in zip(new, latents[:, 0], strict=True):
                 step.latent = latent
         return
     for length in sorted({len(track.steps) for track in tracks}):  # the whole past, rows of a length together
         group = [track for track in tracks if len(track.steps) == length]
         clips = [[frame for step in track.steps for frame in step.frames] for track in group]
-        for track, latents in zip(group, model.encode(as_clips(clips, model.image_size)), strict=True):
+        for track, latents in zip(group, model.encode(as_clips(clips, model)), strict=True):
             for step, latent in zip(track.steps, latents, strict=True):
                 step.latent = latent
 
 
-def as_clips(clips: Sequence[Sequence[np.ndarray]], size: int) -> Tensor:
-    """Return pictures ``[y x 3]`` as clips ``uint8 [b f 3 size size]``, resized as for recording."""
-    frames = np.stack([[resized(frame, size) for frame in clip] for clip in clips])
+def as_clips(clips: Sequence[Sequence[np.ndarray]], model: World) -> Tensor:
+    """Return pictures ``[y x 3]`` as clips ``uint8 [b f 3 y x]``, such as the model was trained on.
+
+    Where these were recorded by us, they are resized as for recording, else ``encode`` resizes them.
+    """
+    squeezed = getattr(model, "fit", "squeeze") == "squeeze"
+    size = model.image_size
+    frames = np.stack([[resized(frame, size) if squeezed else frame for frame in clip] for clip in clips])
     return torch.from_numpy(frames).movedim(-1, 2)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import List, Optional  # OmegaConf reads these at run time
 
+from worldjepa.settings.run import runtime
+
 
 @dataclass
 class ProjectorConfig:
@@ -98,12 +100,14 @@ class ModelConfig:
     World models only: ``frozen`` takes the encoder as it is from a run or checkpoint folder, or from timm
     (``timm/vit_small_patch14_dinov2``), with pretrained weights. ``target``: ema (an EMA copy of the encoder
     gives the targets) or none (the encoder itself). ``action_block``: environment steps of a latent step.
-    ``heads``: of reward, termination, proprioception, pixels. ``action_dim`` (an environment step's) and
-    ``proprioception_dim`` are those of the episodes: leave them unset.
+    ``heads``: of reward, termination, proprioception, pixels. ``fit``: how frames that are not square are
+    made so, crop or squeeze (left out: as the episodes were; of videos crop). ``action_dim`` (an environment
+    step's) and ``proprioception_dim`` are those of the episodes: leave them unset.
     """
 
     size: Optional[str] = None
     latent_norm: str = "layer"
+    fit: Optional[str] = runtime(None)
     frozen: Optional[str] = None
     target: str = "ema"
     action_block: int = 1

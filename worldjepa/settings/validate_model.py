@@ -87,6 +87,8 @@ def check_model(config: TrainConfig) -> None:
             )
     _check_encoder(model.encoder)
     timm_name(model)
+    if model.fit is not None:
+        one_of("model.fit", model.fit, ("crop", "squeeze"))
     if config.objective.kind == "ijepa" and model.encoder.attention != "step":
         raise ConfigError(
             f"model.encoder.attention={model.encoder.attention}: objective.kind=ijepa trains each latent "
