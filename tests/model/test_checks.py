@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tests.model.worlds import inputs, world
+from worldjepa.model.checks import check_tensors
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,7 @@ from tests.model.worlds import inputs, world
         (lambda z, a, k: (z, a, k | {"lengths": torch.tensor([0, 3])}), r"lengths must lie in 1\.\.3"),
         (lambda z, a, k: (z, a, k | {"lengths": torch.tensor([3])}), r"lengths must be whole numbers \[b\]"),
         (lambda z, a, k: (z, a, k | {"proprioception": z[:, :, 0, :3]}), "trained without it"),
+        (lambda z, a, k: (z.long(), a, k), "latents must be floating point, got torch.int64"),
     ],
 )
 def test_rollout_says_what_is_wrong(change, words):
@@ -32,6 +34,12 @@ def test_rollout_says_what_is_wrong(change, words):
     latents, actions, more = change(latents, actions, {"past_actions": past})
     with pytest.raises(ValueError, match=words):
         model.rollout(latents, actions, **more)
+
+
+def test_other_than_tensors_are_refused():
+    """By the check itself: the type checks of these tests would come before it."""
+    with pytest.raises(ValueError, match="lengths must be a torch tensor, got list;"):
+        check_tensors(latents=torch.zeros(1), past_actions=None, lengths=[2, 3])
 
 
 def test_the_others_say_so_too():

@@ -127,5 +127,3 @@ def test_what_was_measured_has_to_fit_the_rows():
     blind = world()
     with pytest.raises(ValueError, match="trained without it"):
         blind.observe(blind.start(latents), latents[:, 0], torch.zeros(2, 3))
-    with pytest.raises(ValueError, match="action hold"):
-        blind.step(blind.start(latents), torch.full((2, 4), torch.nan, dtype=torch.float64))

@@ -68,9 +68,10 @@ class AgentController:
         self.reset()
 
     def reset(self, mask: Any = None) -> None:
-        """Forget the past of all environments, or of those in ``mask [b]``, when ``MPCController`` does.
+        """Forget the past of all environments, or of those in ``mask [b]`` whose episodes have ended.
 
-        Without a mask the number of environments may change, and the random streams begin anew.
+        When to call it: see ``MPCController.reset``. Without a mask the number of environments may change,
+        and the random streams begin anew.
         """
         if mask is None:
             self._tracks: list[Track] = []

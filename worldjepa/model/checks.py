@@ -21,6 +21,7 @@ def check_trained(predictor: StepPredictor | None, what: str) -> StepPredictor:
 
 def check_actions(actions: Tensor, rows: int, predictor: StepPredictor) -> None:
     """Raise ``ValueError`` unless actions are ``[b l a]`` or ``[b s l a]`` of a context of ``rows`` rows."""
+    check_tensors(actions=actions)
     if actions.ndim not in (3, 4):
         raise ValueError(
             f"actions must be [b l a], or [b s l a] for s candidates, got {tuple(actions.shape)}"
@@ -45,6 +46,9 @@ def check_context(
 ) -> None:
     """Raise ``ValueError`` if a context does not fit the predictor, or its parts each other."""
     p, d = predictor.grid.p, predictor.latent_dim
+    check_tensors(latents=latents, past_actions=past_actions, lengths=lengths, proprioception=proprioception)
+    if not latents.is_floating_point():
+        raise ValueError(f"latents must be floating point, got {latents.dtype}; encode(frames) gives them")
     if latents.ndim != 4 or latents.shape[2:] != (p, d) or 0 in latents.shape:
         raise ValueError(
             f"latents must be [b t p d] with p={p}, d={d}, got {tuple(latents.shape)}; "
@@ -68,15 +72,16 @@ def check_context(
 def check_action(action: Tensor, rows: int, predictor: StepPredictor) -> None:
     """Raise ``ValueError`` unless ``action`` is one action block for each of ``rows`` rows."""
     expected = (rows, predictor.action_dim)
+    check_tensors(action=action)
     if action.shape != expected:
         raise ValueError(f"action must be [b a] = {expected}, got {tuple(action.shape)}")
-    _check_finite("action", action)
 
 
 def check_observed(
     latent: Tensor, pending: Tensor, proprioception: Tensor | None, predictor: StepPredictor
 ) -> None:
     """Raise ``ValueError`` unless ``latent`` can stand in the place of ``pending``, and what was measured."""
+    check_tensors(latent=latent, proprioception=proprioception)
     if latent.shape != pending.shape:
         raise ValueError(
             f"latent must be [b p d] = {tuple(pending.shape)}, got {tuple(latent.shape)}; "
@@ -88,6 +93,7 @@ def check_observed(
 
 def check_rows(rows: Tensor, latents: Tensor, batch: int) -> None:
     """Raise ``ValueError`` unless ``rows`` are different rows of the batch with one context each."""
+    check_tensors(rows=rows, latents=latents)
     if rows.ndim != 1 or rows.dtype != torch.long or len(rows) != len(latents):
         raise ValueError(
             f"rows must be [r] of dtype int64 with latents [r t p d], got {rows.dtype} {tuple(rows.shape)} "
@@ -97,6 +103,15 @@ def check_rows(rows: Tensor, latents: Tensor, batch: int) -> None:
         return
     if int(rows.min()) < 0 or int(rows.max()) >= batch or len(rows.unique()) < len(rows):
         raise ValueError(f"rows must be different numbers from 0 to {batch - 1}, got {rows.tolist()}")
+
+
+def check_tensors(**values: object) -> None:
+    """Raise ``ValueError`` unless each of ``values`` is a tensor, or left out."""
+    for name, value in values.items():
+        if value is not None and not isinstance(value, Tensor):
+            raise ValueError(
+                f"{name} must be a torch tensor, got {type(value).__name__}; torch.as_tensor makes one of it"
+            )
 
 
 def _check_lengths(lengths: Tensor, b: int, t: int) -> None:

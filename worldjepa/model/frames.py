@@ -52,7 +52,7 @@ def as_unit_range(frames: Shaped[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
     """
     if not isinstance(frames, Tensor):
         raise ValueError(f"frames must be a torch tensor [b f c y x], got {type(frames).__name__}")
-    if frames.ndim != 5 or frames.shape[2] != 3:
+    if frames.ndim != 5 or frames.shape[2] != 3 or 0 in frames.shape[3:]:
         raise ValueError(f"frames must be RGB [b f c y x], got shape {tuple(frames.shape)}; add or move axes")
     if frames.dtype == torch.uint8:
         return frames.float() / 255

@@ -168,6 +168,7 @@ class WorldModel(nn.Module):
             ValueError: the model has no action predictor, or an argument of another shape, width or range; it
                 names both shapes.
         """
+        check_trained(self.predictor, "rollout")
         state = self.start(latents, past_actions=past_actions, lengths=lengths, proprioception=proprioception)
         return self.futures(state, actions)
 
