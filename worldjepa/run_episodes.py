@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -130,9 +129,7 @@ def adopt_episodes(config: TrainConfig, data: EpisodeData) -> TrainConfig:
 
 def _check_bounds(config: TrainConfig, action: ActionSpec) -> None:
     """Raise ``ConfigError`` if a planner or an actor would have no bounds to keep to: not after hours."""
-    if all(map(math.isfinite, (*action.low, *action.high))):
-        return
-    if config.agent.rounds or plans_asked(config.plan):
+    if not action.bounded and (config.agent.rounds or plans_asked(config.plan)):
         without = "" if config.agent.rounds else "; or train without plans: plan.episodes=0"
         raise ConfigError(
             f"env.id={config.env.id}: its actions are open on a side (low={action.low}, high={action.high}), "

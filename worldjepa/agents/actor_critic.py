@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -173,7 +172,7 @@ def _check(
             raise ValueError(f"{name}={value}: expected 1 or more")
     if not 0 <= discount < 1:
         raise ValueError(f"discount={discount}: expected 0 to below 1")
-    if not all(map(math.isfinite, (*action.low, *action.high))):
+    if not action.bounded:
         raise ValueError(
             f"the actions' box is open on a side (low={action.low}, high={action.high}); an actor needs "
             f"bounds: {CLOSING}"

@@ -49,6 +49,11 @@ class ActionSpec:
                 )
 
     @property
+    def bounded(self) -> bool:
+        """Whether every number of a box lies between finite bounds; choices always do."""
+        return all(map(math.isfinite, (*self.low, *self.high)))
+
+    @property
     def dim(self) -> int:
         """Width of one environment step's action for the model."""
         return len(self.low) if self.kind == "box" else sum(self.sizes)
